@@ -1,0 +1,51 @@
+# Every target makes .venv and installs what it needs by itself. A Python of your own: make PYTHON=python3.12 lab
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+# Jupyter asks for this flag when it runs as root, as it does in a container.
+ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+.PHONY: lab test lessons docs bench readme check clean
+
+lab: $(READY)  ## open JupyterLab at the first lesson (or print its address)
+	$(BIN)/jupyter lab $(ROOT_FLAG) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(LAB_FLAGS) nbs/01_convolutions.ipynb
+
+test: $(READY)  ## run the tests of every notebook, then pytest; closes with a count
+	@status=0; \
+	$(BIN)/python tools/test_notebooks.py || status=1; \
+	$(BIN)/python -m pytest || status=1; \
+	exit $$status
+
+lessons: $(READY)  ## run all notebooks top to bottom and save their outputs
+	$(BIN)/python tools/address.py
+	$(BIN)/python tools/run_notebooks.py
+	$(BIN)/python tools/readme.py
+
+bench: $(READY)  ## run every benchmark; each prints its ratio last
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/.docs  ## build the site into docs/_site
+	$(BIN)/python tools/build_docs.py
+
+readme: $(READY)  ## write README.md from nbs/index.ipynb
+	$(BIN)/python tools/readme.py
+
+check: $(READY)  ## what must hold before a commit: lint, clean notebooks, exported library, README
+	$(BIN)/ruff check .
+	$(BIN)/python tools/check_tree.py
+
+clean:
+	rm -rf $(VENV) build dist docs/_* *.egg-info
+
+$(READY): settings.ini setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" \
+	  || { echo "Python 3.10 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into $(VENV): about two minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+$(VENV)/.docs: $(READY) docs/requirements.txt
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -r docs/requirements.txt
+	@touch $@

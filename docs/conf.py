@@ -1,0 +1,56 @@
+"""The site: course map, lessons with their saved outputs, and the library's reference. Built by `make docs`."""
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+from address import address, settings  # noqa: E402
+
+values, web = settings(ROOT), address(ROOT)
+project, author, copyright = values["title"], values["author"], values["copyright"]
+release = values["version"]
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.linkcode" if web else "sphinx.ext.viewcode"]
+nb_execution_mode = "off"  # the pages show what the committed notebooks show
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+myst_update_mathjax = False
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_inherit_docstrings = False
+# Mathematics without a network: MathJax 2 as the pip package carries it.
+MATHJAX = Path(importlib.util.find_spec("jupyter_server_mathjax").origin).parent / "static"
+mathjax_path = "mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full"
+mathjax2_config = {"tex2jax": {"inlineMath": [["\\(", "\\)"]], "displayMath": [["\\[", "\\]"]],
+                               "processClass": "tex2jax_process|mathjax_process|math|output_area",
+                               "ignoreClass": "tex2jax_ignore|mathjax_ignore|document"}}
+
+html_theme = "sphinx_book_theme"
+html_title = values["title"]
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {"home_page_in_toc": False, "show_navbar_depth": 1, "use_download_button": False,
+                      "use_fullscreen_button": False, "show_toc_level": 2}
+if web:
+    html_theme_options |= {"repository_url": web, "use_repository_button": True, "path_to_docs": "nbs",
+                           "repository_branch": values["branch"]}
+
+
+def linkcode_resolve(domain: str, info: dict) -> str | None:
+    """Where a name of the library stands in the repository."""
+    module = sys.modules.get(info.get("module", ""))
+    thing = module
+    for part in info.get("fullname", "").split("."):
+        thing = getattr(thing, part, None)
+    try:
+        lines, first = inspect.getsourcelines(inspect.unwrap(thing))
+        path = Path(inspect.getsourcefile(thing)).relative_to(ROOT).as_posix()
+    except (TypeError, ValueError, OSError):
+        return None  # a constant has no source lines to show
+    return f"{web}/blob/{values['branch']}/{path}#L{first}-L{first + len(lines) - 1}"

@@ -1,0 +1,40 @@
+"""What several tests share: a scratch data folder, and the real samples where they are at hand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("TEXT_RECOGNIZER_OFFLINE", "1")  # tests never download
+
+
+@pytest.fixture(scope="session")
+def raw() -> Path:
+    """The folder of real samples; tests that can do without make their own data instead of asking for it."""
+    named = os.environ.get("TEXT_RECOGNIZER_RAW")
+    if not named: pytest.skip("TEXT_RECOGNIZER_RAW is not set: no real samples here")
+    return Path(named)
+
+
+@pytest.fixture
+def data_folder(tmp_path, monkeypatch) -> Path:
+    """An empty data folder that this test alone uses."""
+    monkeypatch.setenv("TEXT_RECOGNIZER_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def glyph_data() -> Path:
+    """A data folder shared by the tests of one session, so that glyphs are drawn once."""
+    from text_recognizer.metadata.shared import data_dirname
+
+    return data_dirname()
+
+
+def run_python(*args: str, cwd: Path = ROOT, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
+    """Run this interpreter in a process of its own; what it prints is kept."""
+    return subprocess.run([sys.executable, *map(str, args)], cwd=cwd, env={**os.environ, **environment}, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)

@@ -1,0 +1,45 @@
+"""The wheel builds, and what it installs imports and trains from an empty folder."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_python
+
+PARTS = ("text_recognizer", "settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder that holds the installed wheel and nothing of the checkout."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for part in PARTS:
+        if (ROOT / part).is_dir(): shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else: shutil.copy(ROOT / part, source / part)
+    built = run_python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(source / "dist"), cwd=source)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = (source / "dist").glob("*.whl")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, wheel], check=True)
+    return target
+
+
+def test_import_from_an_empty_folder(installed, tmp_path):
+    program = ("import text_recognizer.data, text_recognizer.models, text_recognizer.lit_models, text_recognizer as t;"
+               "from text_recognizer.metadata.shared import data_dirname; print(t.__file__); print(data_dirname())")
+    done = run_python("-P" if sys.version_info >= (3, 11) else "-s", "-c", program, cwd=tmp_path, PYTHONPATH=str(installed),
+                      TEXT_RECOGNIZER_DATA="")
+    assert done.returncode == 0, done.stderr
+    module, data = done.stdout.splitlines()
+    assert module.startswith(str(installed)), "the checkout was imported in place of the wheel"
+    assert not data.startswith(str(installed)), "data must not live beside the installed package"
+
+
+def test_train_from_an_empty_folder(installed, tmp_path, glyph_data):
+    done = run_python("-m", "text_recognizer.training.run_experiment", "--data_source", "glyphs", "--data_fraction", "0.02",
+                      "--conv_dim", "8", "--limit_train_batches", "3", "--limit_val_batches", "1", "--limit_test_batches", "1",
+                      cwd=tmp_path, PYTHONPATH=str(installed), TEXT_RECOGNIZER_DATA=str(glyph_data))
+    assert done.returncode == 0, done.stderr
+    assert "Best model saved at:" in done.stdout.splitlines()[-1]
+    assert list(tmp_path.rglob("*.ckpt")), "the checkpoint belongs below the folder that the command was run in"
