@@ -18,18 +18,18 @@ def in_notebook() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell is not None and getattr(shell, "kernel", None) is not None
 
-# %% ../nbs/library/progress.ipynb #bfcd9a70
+# %% ../nbs/library/progress.ipynb #2ba21b07
 class Bar(tqdm):
     "A tqdm bar that a notebook shows as one line of text, updated in place"
-    def __init__(self, *args, **kwargs):
-        self._handle = None
-        if in_notebook(): kwargs |= {"ncols": 78, "ascii": False}
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args, file=None, **kwargs):
+        self._handle, self._in_place = None, file is None and in_notebook()
+        if self._in_place: kwargs |= {"ncols": 78, "ascii": False}
+        super().__init__(*args, file=file or sys.stderr, **kwargs)
 
     def display(self, msg=None, pos=None):
         "Draw the bar's present state (tqdm calls this)"
-        if not in_notebook(): return super().display(msg, pos)
-        from IPython.display import TextDisplayObject, display
+        if not self._in_place: return super().display(msg, pos)
+        from IPython.display import display
         text = str(self) if msg is None else msg
         if not text: return True
         line = {"text/plain": text}
@@ -39,14 +39,14 @@ class Bar(tqdm):
 
     def close(self):
         "Leave the last line standing, drawn with the final count"
-        if self.disable or not in_notebook(): return super().close()
-        self.display()
+        if self.disable or not self._in_place: return super().close()
+        if self._handle is not None: self.display()
         self.disable = True
         self._decr_instances(self)
 
-# %% ../nbs/library/progress.ipynb #efe28a4e
+# %% ../nbs/library/progress.ipynb #d7b73fcd
 def progress(items: "Iterable | None" = None, desc: str = "", total: "int | None" = None, unit: str = "it",
              show: bool = True, file=None, **kwargs) -> Bar:
     "A bar over `items`, or to `update(n)` by hand up to `total`; `show=False` draws nothing"
     return Bar(items, desc=desc, total=total, unit=unit, unit_scale=unit != "it", disable=not show, delay=0.5,
-               file=file or sys.stderr, dynamic_ncols=file is None, **kwargs)
+               file=file, dynamic_ncols=file is None, **kwargs)

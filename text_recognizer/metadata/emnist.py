@@ -6,9 +6,10 @@
 __all__ = ['NUM_SPECIAL_TOKENS', 'SPECIAL_TOKENS', 'CHARACTERS', 'PUNCTUATION', 'MAPPING', 'INVERSE_MAPPING', 'INPUT_SHAPE',
            'DIMS', 'OUTPUT_DIMS']
 
-# %% ../../nbs/library/metadata_emnist.ipynb #c5d6f464
+# %% ../../nbs/library/metadata_emnist.ipynb #18819e9b
 from string import ascii_lowercase, ascii_uppercase, digits
 
+# %% ../../nbs/library/metadata_emnist.ipynb #307ee94d
 NUM_SPECIAL_TOKENS = 4
 SPECIAL_TOKENS = ["<B>", "<S>", "<E>", "<P>"]
 CHARACTERS = [*digits, *ascii_uppercase, *ascii_lowercase]  # the 62 classes, in NIST's order
