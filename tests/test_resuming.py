@@ -1,0 +1,147 @@
+"""A run that is killed and goes on ends with the weights of one that was not: same bits, wherever the kill fell."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from text_recognizer.data.base_data_module import BaseDataModule
+from text_recognizer.data.util import BaseDataset, to_image
+from text_recognizer.lit_models.base import BaseLitModel
+from text_recognizer.models.cnn import CNN
+from text_recognizer.training.resuming import KeepLast
+from text_recognizer.training.trainer import make_trainer
+
+EPOCHS, BATCHES = 3, 7  # 21 steps, the last batch of an epoch a short one
+fork = multiprocessing.get_context("fork")  # a child has torch imported already
+
+
+class Noise(BaseDataModule):
+    """Random images with random labels: every batch matters, and nothing is read from disk."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.mapping, self.input_dims, self.output_dims = list("0123456789"), (1, 28, 28), (1,)
+
+    def setup(self, stage=None):
+        generator = torch.Generator().manual_seed(5)
+        images = torch.randint(0, 256, (BATCHES * 16 - 5, 28, 28), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, 10, (len(images),), generator=generator)
+        self.data_train = self.data_val = self.data_test = BaseDataset(images, labels, transform=to_image)
+
+
+class Count(pl.Callback):
+    """Tells the parent process how far the run is."""
+
+    def __init__(self, step): self.step = step
+
+    def on_train_batch_start(self, trainer, *_): self.step.value = trainer.global_step
+
+
+def train(folder: Path, ckpt_path, every: int, step, workers: int = 0, **kwargs) -> None:
+    """A run of EPOCHS epochs with dropout and Adam; leaves what it ends with in final.pt."""
+    torch.set_num_threads(1)
+    pl.seed_everything(3, verbose=False)
+    data = Noise(batch_size=16, num_workers=workers)
+    from argparse import Namespace
+    model = CNN(data.config(), Namespace(conv_dim=2, fc_dim=8))
+    lit_model = BaseLitModel(model, {"lr": 0.01, "one_cycle_max_lr": 0.02})
+    trainer = make_trainer(max_epochs=EPOCHS, default_root_dir=folder, accelerator="cpu", enable_progress_bar=False,
+                           callbacks=[KeepLast(every=every), Count(step)], **kwargs)
+    trainer.fit(lit_model, datamodule=data, ckpt_path=ckpt_path)
+    step.value = trainer.global_step
+    torch.save({"weights": lit_model.state_dict(), "optimizer": trainer.optimizers[0].state_dict(),
+                "losses": {name: float(value) for name, value in trainer.callback_metrics.items()}}, folder / "final.pt")
+
+
+def run(folder: Path, ckpt_path=None, every=1, kill=None, **kwargs):
+    """`train` in a process of its own; killed once it has begun step `kill`; the steps that it began."""
+    step = fork.Value("i", -1)
+    child = fork.Process(target=train, args=(folder, ckpt_path, every, step), kwargs=kwargs)
+    child.start()
+    if kill is not None:
+        while step.value < kill and child.is_alive(): time.sleep(0.0005)
+        time.sleep(random.random() * 0.03)  # anywhere within the step, in the middle of writing a checkpoint too
+        os.kill(child.pid, signal.SIGKILL)
+    child.join(120)
+    assert child.exitcode == (0 if kill is None else -signal.SIGKILL), f"exit code {child.exitcode}"
+    return step.value
+
+
+def newest(folder: Path):
+    """The last.ckpt of the latest run in the folder; None if none was written yet."""
+    found = sorted(folder.glob("lightning_logs/version_*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+def same(a, b) -> bool:
+    """True when two nests of dicts, lists, numbers and tensors are equal bit for bit."""
+    if isinstance(a, torch.Tensor): return torch.equal(a, b)
+    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert run(folder) == EPOCHS * BATCHES
+    return torch.load(folder / "final.pt", weights_only=True)
+
+
+def check_end(folder, uninterrupted):
+    final = torch.load(folder / "final.pt", weights_only=True)
+    for part in ("weights", "optimizer"): assert same(final[part], uninterrupted[part]), f"{part} differ"
+    for name in ("validation/loss", "validation/acc"): assert final["losses"][name] == uninterrupted["losses"][name]
+
+
+@pytest.mark.parametrize("kill", [0, 3, 6, 7, 10, 13, 14, 16, 19, 20])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, kill):
+    run(tmp_path, kill=kill)
+    checkpoint = newest(tmp_path)
+    if checkpoint is not None: torch.load(checkpoint, weights_only=True)  # whole, whenever the kill came
+    run(tmp_path, ckpt_path=checkpoint)
+    check_end(tmp_path, uninterrupted)
+
+
+def test_from_a_checkpoint_of_some_steps_ago(tmp_path, uninterrupted):
+    run(tmp_path, every=4, kill=11)
+    saved = torch.load(newest(tmp_path), weights_only=True)["global_step"]
+    assert saved == 8
+    run(tmp_path, ckpt_path=newest(tmp_path), every=4)
+    check_end(tmp_path, uninterrupted)
+
+
+def test_from_the_best_checkpoint_of_an_epoch(tmp_path, uninterrupted):
+    run(tmp_path, every=0, kill=10)
+    best = next(path for path in tmp_path.rglob("epoch=0000*.ckpt") if not path.name.startswith("."))
+    run(tmp_path, ckpt_path=best)
+    check_end(tmp_path, uninterrupted)
+
+
+def test_twice_and_with_worker_processes(tmp_path, uninterrupted):
+    run(tmp_path, kill=5, workers=1)
+    run(tmp_path, ckpt_path=newest(tmp_path), kill=12, workers=1)
+    run(tmp_path, ckpt_path=newest(tmp_path), workers=1)
+    check_end(tmp_path, uninterrupted)
+
+
+def test_ctrl_c_finishes_the_batch_and_can_go_on(tmp_path, uninterrupted):
+    step = fork.Value("i", -1)
+    child = fork.Process(target=train, args=(tmp_path, None, 0, step))
+    child.start()
+    while step.value < 9: time.sleep(0.0005)
+    os.kill(child.pid, signal.SIGINT)
+    child.join(60)
+    assert child.exitcode == 0 and step.value < EPOCHS * BATCHES, "it stops cleanly, before its end"
+    (tmp_path / "final.pt").unlink()
+    saved = torch.load(newest(tmp_path), weights_only=True)["global_step"]
+    assert 9 <= saved <= 12 and saved == step.value
+    run(tmp_path, ckpt_path=newest(tmp_path))
+    check_end(tmp_path, uninterrupted)
