@@ -25,7 +25,7 @@ lessons: $(READY)  ## run all notebooks top to bottom and save their outputs
 bench: $(READY)  ## run every benchmark; each prints its ratio last
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-docs: $(VENV)/.docs  ## build the site into docs/_site
+docs: $(VENV)/.docs  ## build the site into docs/_build/site
 	$(BIN)/python tools/build_docs.py
 
 readme: $(READY)  ## write README.md from nbs/index.ipynb
@@ -36,7 +36,7 @@ check: $(READY)  ## what must hold before a commit: lint, clean notebooks, expor
 	$(BIN)/python tools/check_tree.py
 
 clean:
-	rm -rf $(VENV) build dist docs/_* *.egg-info
+	rm -rf $(VENV) build dist docs/_build *.egg-info
 
 $(READY): settings.ini setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" \

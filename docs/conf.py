@@ -32,7 +32,7 @@ mathjax2_config = {"tex2jax": {"inlineMath": [["\\(", "\\)"]], "displayMath": [[
 
 html_theme = "sphinx_book_theme"
 html_title = values["title"]
-html_static_path = ["_static"]
+html_static_path = [str(ROOT / "docs" / "_build" / "stage" / "_static")]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"home_page_in_toc": False, "show_navbar_depth": 1, "use_download_button": False,

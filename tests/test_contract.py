@@ -2,7 +2,10 @@
 
 import argparse
 import csv
+import gzip
+import os
 import re
+import struct
 from argparse import Namespace
 
 import numpy as np
@@ -13,6 +16,7 @@ from conftest import ROOT, run_python
 import text_recognizer.data
 import text_recognizer.lit_models
 import text_recognizer.models
+from text_recognizer.data import mnist
 
 LENGTHS = Namespace(batch_size=16, num_train=64, num_val=32, num_test=32, data_source="glyphs", lr=0.1, max_epochs=3)
 
@@ -70,7 +74,8 @@ def test_emnist_stages():
 def test_emnist_repr(emnist):
     text = repr(emnist)
     for line in ("EMNIST Dataset", "Num classes: 83", r"Mapping: \['<B>', .*\]", r"Dims: \(1, 28, 28\)", "Source: .+",
-                 r"Train/val/test sizes: \d+, \d+, \d+", r"Batch x stats: \(torch.Size\(\[128, 1, 28, 28\]\), torch.float32, .*",
+                 r"Train/val/test sizes: \d+, \d+, \d+",
+                 r"Batch x stats: \(torch.Size\(\[128, 1, 28, 28\]\), torch.float32, .*",
                  r"Batch y stats: \(torch.Size\(\[128\]\), torch.int64, .*"):
         assert re.search(f"^{line}$", text, re.MULTILINE), f"{line!r} is not in\n{text}"
     assert str(emnist) == text
@@ -100,11 +105,31 @@ def test_importable_from_modules():
     from text_recognizer.data.sentence_generator import SentenceGenerator
     from text_recognizer.data.util import BaseDataset, split_dataset
 
-    assert issubclass(EMNIST, BaseDataModule) and issubclass(MNIST, BaseDataModule) and issubclass(EMNISTLines, BaseDataModule)
-    assert all(map(callable, (construct_image_from_string, get_samples_by_char, SentenceGenerator, BaseDataset, split_dataset)))
+    assert all(issubclass(cls, BaseDataModule) for cls in (EMNIST, MNIST, EMNISTLines))
+    functions = (construct_image_from_string, get_samples_by_char, SentenceGenerator, BaseDataset, split_dataset)
+    assert all(map(callable, functions))
 
 
-def test_mnist(raw):
+def write_idx(path, array):
+    """A gzip-compressed idx file of unsigned bytes, as MNIST's are."""
+    header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes(), compresslevel=1))
+
+
+@pytest.fixture
+def mnist_folder(tmp_path, monkeypatch):
+    """MNIST's four files: the real ones where they are at hand, else as many blank digits in the same format."""
+    if "TEXT_RECOGNIZER_RAW" in os.environ: return
+    for part, count in (("train", 60_000), ("t10k", 10_000)):
+        arrays = {f"{part}-images-idx3-ubyte": np.zeros((count, 28, 28), np.uint8),
+                  f"{part}-labels-idx1-ubyte": (np.arange(count) % 10).astype(np.uint8)}
+        for name, array in arrays.items():
+            write_idx(tmp_path / f"{name}.gz", array)
+            monkeypatch.setitem(mnist.CONTENT, name, mnist.content_sha256(array))
+    monkeypatch.setenv("TEXT_RECOGNIZER_RAW", str(tmp_path))
+
+
+def test_mnist(mnist_folder):
     data = text_recognizer.data.MNIST(Namespace(batch_size=128))
     data.prepare_data()
     data.setup()
@@ -172,7 +197,8 @@ def test_line_cnn_simple(lines):
 def test_lit_model(tmp_path, emnist):
     import pytorch_lightning as pl
 
-    args = Namespace(conv_dim=4, optimizer="Adam", lr=1e-3, one_cycle_max_lr=None, one_cycle_total_steps=100, loss="cross_entropy")
+    args = Namespace(conv_dim=4, optimizer="Adam", lr=1e-3, one_cycle_max_lr=None, one_cycle_total_steps=100,
+                     loss="cross_entropy")
     model = text_recognizer.models.CNN(emnist.config(), args)
     lit_model = text_recognizer.lit_models.BaseLitModel(model=model, args=args)
     trainer = pl.Trainer(max_epochs=1, limit_train_batches=3, limit_val_batches=1, limit_test_batches=1, logger=False,
@@ -194,7 +220,8 @@ def test_lit_model(tmp_path, emnist):
 
 def test_course_scripts_import():
     program = ("import training.run_experiment, training.util; from argparse import Namespace;"
-               "data, model = training.util.setup_data_and_model_from_args(Namespace(data_class='EMNIST', model_class='CNN'));"
+               "args = Namespace(data_class='EMNIST', model_class='CNN');"
+               "data, model = training.util.setup_data_and_model_from_args(args);"
                "print(type(data).__name__, type(model).__name__)")
     done = run_python("-c", program, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -203,18 +230,37 @@ def test_course_scripts_import():
     assert callable(text_recognizer.training.run_experiment.main)
 
 
-def official_counts(raw):
+# How often each of the 62 characters stands in the official EMNIST ByClass, in NIST's order.
+TRAIN_COUNTS = [
+    34585, 38374, 34203, 35143, 33535, 31416, 34232, 35754, 33946, 33847, 6407, 3878, 10094, 4562, 4934, 9182, 2517,
+    3152, 11946, 3762, 2468, 5076, 9002, 8237, 24983, 8347, 2605, 5073, 20764, 9820, 12602, 4637, 4695, 2771, 4743,
+    2701, 10033, 5159, 2854, 10177, 24631, 2561, 3687, 8738, 2725, 1896, 2491, 15318, 2645, 11418, 2749, 2448, 2994,
+    14105, 2699, 18262, 2830, 2910, 2697, 2822, 2365, 2725,
+]
+TEST_COUNTS = [
+    5778, 6330, 5869, 5969, 5619, 5190, 5705, 6139, 5633, 5686, 1062, 648, 1739, 779, 851, 1440, 447, 521, 2048, 626,
+    382, 810, 1485, 1351, 4156, 1397, 413, 809, 3508, 1576, 2002, 796, 806, 432, 798, 464, 1644, 853, 432, 1683, 4092,
+    400, 589, 1479, 427, 317, 466, 2535, 464, 1898, 466, 368, 505, 2320, 437, 2965, 482, 468, 467, 470, 381, 451,
+]
+
+
+def test_the_counts_are_the_official_ones(raw):
     with open(raw / "emnist" / "byclass_counts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return np.array([int(row["train"]) for row in rows]), np.array([int(row["test"]) for row in rows])
+    assert [int(row["train"]) for row in rows] == TRAIN_COUNTS
+    assert [int(row["test"]) for row in rows] == TEST_COUNTS
 
 
-def test_the_labs_split(raw):
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_the_labs_split(shuffled):
     from text_recognizer.data.emnist import sample_to_balance
 
-    train, test = official_counts(raw)
-    assert (train.sum(), test.sum(), len(train)) == (697_932, 116_323, 62)
-    kept = [len(sample_to_balance(np.repeat(np.arange(62) + 4, counts))) for counts in (train, test)]
+    assert (sum(TRAIN_COUNTS), sum(TEST_COUNTS), len(TRAIN_COUNTS)) == (697_932, 116_323, 62)
+    kept = []
+    for counts in (TRAIN_COUNTS, TEST_COUNTS):
+        labels = np.repeat(np.arange(62) + 4, counts)
+        if shuffled: np.random.default_rng(0).shuffle(labels)
+        kept.append(len(sample_to_balance(labels)))
     assert (int(0.8 * kept[0]), kept[0] - int(0.8 * kept[0]), kept[1]) == (260_212, 65_054, 53_988)
 
 
@@ -226,8 +272,9 @@ def test_the_labs_multiplications():
 
 
 def test_every_class_adds_its_arguments():
-    for cls in (text_recognizer.data.EMNIST, text_recognizer.data.EMNISTLines, text_recognizer.data.MNIST, text_recognizer.models.CNN,
-                text_recognizer.models.MLP, text_recognizer.models.LineCNNSimple, text_recognizer.lit_models.BaseLitModel):
+    data, models = text_recognizer.data, text_recognizer.models
+    for cls in (data.EMNIST, data.EMNISTLines, data.MNIST, models.CNN, models.MLP, models.LineCNNSimple, models.ResCNN,
+                text_recognizer.lit_models.BaseLitModel):
         parser = argparse.ArgumentParser()
         cls.add_to_argparse(parser)
         assert all(action.help for action in parser._actions), f"{cls.__name__}: an argument has no help"

@@ -37,9 +37,10 @@ def test_import_from_an_empty_folder(installed, tmp_path):
 
 
 def test_train_from_an_empty_folder(installed, tmp_path, glyph_data):
+    short = [word for part in ("train", "val", "test") for word in (f"--limit_{part}_batches", "2")]
     done = run_python("-m", "text_recognizer.training.run_experiment", "--data_source", "glyphs", "--data_fraction", "0.02",
-                      "--conv_dim", "8", "--limit_train_batches", "3", "--limit_val_batches", "1", "--limit_test_batches", "1",
-                      cwd=tmp_path, PYTHONPATH=str(installed), TEXT_RECOGNIZER_DATA=str(glyph_data))
+                      "--conv_dim", "8", *short, cwd=tmp_path, PYTHONPATH=str(installed),
+                      TEXT_RECOGNIZER_DATA=str(glyph_data))
     assert done.returncode == 0, done.stderr
     assert "Best model saved at:" in done.stdout.splitlines()[-1]
     assert list(tmp_path.rglob("*.ckpt")), "the checkpoint belongs below the folder that the command was run in"

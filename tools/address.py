@@ -38,8 +38,8 @@ def stamp(notebook: nbformat.NotebookNode, name: str, root: Path = ROOT) -> nbfo
     notebook.cells = [cell for cell in notebook.cells if cell.get("id") != LINK_ID]
     if web:
         place = f"{values['user']}/{values['repo']}/blob/{values['branch']}/{name}"
-        link = nbformat.v4.new_markdown_cell(f"[Open in Colab](https://colab.research.google.com/github/{place})", id=LINK_ID)
-        notebook.cells.insert(1, link)
+        link = f"[Open in Colab](https://colab.research.google.com/github/{place})"
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(link, id=LINK_ID))
     for cell in notebook.cells:
         if cell.cell_type == "code" and OLD_SETUP.search(cell.source):
             cell.source = SETUP.format(source=f"git+{web}" if web else "")

@@ -1,4 +1,4 @@
-"""Build the site into docs/_site from the committed notebooks: `build_docs.py`. No network is needed."""
+"""Build the site into docs/_build/site from the committed notebooks: `build_docs.py`. No network is needed."""
 
 import json
 import re
@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS, STAGE, SITE = ROOT / "docs", ROOT / "docs" / "_stage", ROOT / "docs" / "_site"
+DOCS = ROOT / "docs"
+BUILD = DOCS / "_build"
+STAGE, SITE = BUILD / "stage", BUILD / "site"
 DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.MULTILINE)
 HIDDEN = re.compile(r"^#\s*\|\s*(hide|default_exp)\b", re.MULTILINE)
 ECHO_OFF = re.compile(r"^#\s*\|\s*echo:\s*false", re.MULTILINE)
@@ -28,7 +30,7 @@ def staged(notebook: dict) -> dict:
 
 
 def stage() -> None:
-    """Lay out docs/_stage: the pages' sources, an index of each part, one reference page a module."""
+    """Lay out the stage: the pages' sources, an index of each part, one reference page a module."""
     shutil.rmtree(STAGE, ignore_errors=True)
     for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts: continue
@@ -37,7 +39,6 @@ def stage() -> None:
         target.write_text(json.dumps(staged(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
     for page in DOCS.glob("*.md"): shutil.copy(page, STAGE / page.name)
     if (DOCS / "images").is_dir(): shutil.copytree(DOCS / "images", STAGE / "images")
-    shutil.copy(DOCS / "conf.py", STAGE / "conf.py")
     static = STAGE / "_static"
     static.mkdir()
     sys.path.insert(0, str(DOCS))
@@ -54,7 +55,8 @@ def write_reference() -> None:
     for path in sorted((ROOT / "text_recognizer").rglob("*.py")):
         if path.name.startswith("_"): continue
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        page = f"# {name.removeprefix('text_recognizer.')}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n```\n"
+        module = f".. automodule:: {name}\n   :members:\n   :show-inheritance:\n"
+        page = f"# {name.removeprefix('text_recognizer.')}\n\n```{{eval-rst}}\n{module}```\n"
         (folder / f"{name}.md").write_text(page, encoding="utf-8")
 
 
@@ -79,8 +81,8 @@ def write_contents() -> None:
 def main() -> int:
     stage()
     shutil.rmtree(SITE, ignore_errors=True)
-    return subprocess.run([sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(DOCS / "_cache"), "-j", "auto",
-                           str(STAGE), str(SITE)]).returncode
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-j", "auto", "-c", DOCS, "-d", BUILD / "doctrees"]
+    return subprocess.run([*map(str, command), str(STAGE), str(SITE)]).returncode
 
 
 if __name__ == "__main__":

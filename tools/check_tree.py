@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("nbs", "text_recognizer", "README.md", "settings.ini", "setup.py", "pyproject.toml", "tools", "docs")
-SKIP = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "logs", "_*site", "_stage", "*.lock")
+SKIP = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "logs", "_build", "*.lock")
 
 
 def python_files(folder: Path) -> set[Path]:
@@ -24,7 +24,8 @@ def differences(copy: Path) -> list[str]:
     """Files that the tools made otherwise in `copy` than they stand in the checkout."""
     mend = {"nbs": "nbdev_clean", "text_recognizer": "nbdev_export", "README.md": "make readme"}
     kept = [path.relative_to(copy) for path in (copy / "nbs").rglob("*.ipynb")]
-    kept += [Path("text_recognizer") / path for path in python_files(copy / "text_recognizer") | python_files(ROOT / "text_recognizer")]
+    modules = python_files(copy / "text_recognizer") | python_files(ROOT / "text_recognizer")
+    kept += [Path("text_recognizer") / path for path in modules]
     kept += [Path("README.md")]
     return [f"{path}: differs from what `{mend[path.parts[0]]}` makes" for path in sorted(kept)
             if not ((ROOT / path).exists() and (copy / path).exists()
