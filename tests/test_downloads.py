@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ import pytest
 import scipy.io
 from fault_server import (
     FaultServer,
+    Handler,
     cut,
     hang,
     html,
@@ -36,7 +38,7 @@ from fault_server import (
     wrong_bytes,
 )
 
-from text_recognizer.data import downloads
+from text_recognizer.data import downloads, fetching, servers
 from text_recognizer.data.archives import NoArchive, find_emnist
 from text_recognizer.data.downloads import DownloadError, Expected, Source, fetch_emnist, fetch_mnist
 from text_recognizer.errors import UserError
@@ -94,11 +96,16 @@ def source(url: str, data: bytes, wanted: str = "byclass-t|byclass.mat") -> Sour
 
 @pytest.fixture
 def quick(monkeypatch) -> None:
-    """Waiting times for tests, and no proxy and no offline switch between us and 127.0.0.1."""
-    for name, value in {"CONNECT_TIMEOUT": 1.0, "READ_TIMEOUT": 0.2, "PAUSE": 0.005, "RETRIES": 2, "CHUNK": 4096}.items():
-        monkeypatch.setattr(downloads, name, value)
+    """Short pauses, and no proxy and no offline switch between us and 127.0.0.1; see `impatient` for servers that stall."""
+    for name, value in {"CONNECT_TIMEOUT": 1.0, "READ_TIMEOUT": 5.0, "PAUSE": 0.005, "RETRIES": 2, "CHUNK": 4096}.items():
+        monkeypatch.setattr(servers, name, value)
     monkeypatch.setenv("TEXT_RECOGNIZER_OFFLINE", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def impatient(name: str, monkeypatch) -> None:
+    """Where a server falls silent on purpose, wait for it no longer than needed; elsewhere a busy machine is no fault."""
+    if name in ("stall", "no_answer"): monkeypatch.setattr(servers, "READ_TIMEOUT", 0.2)
 
 
 @pytest.fixture
@@ -150,6 +157,14 @@ def test_only_the_needed_members_are_fetched(server, zips, arrays, tmp_path):
     assert fetch(tmp_path) == path and len(server.log) == before, "what is there is not fetched again"
 
 
+def repacked(data: bytes) -> bytes:
+    """A sound zip with the same names and sizes, and other content."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist(): new.writestr(name, old.read(name)[::-1])
+    return changed.getvalue()
+
+
 FAULTS = {
     "redirect": (lambda zips, path: redirect("/elsewhere"), None),
     "redirect_loop": (lambda zips, path: redirect(path), "it redirects without end"),
@@ -158,8 +173,11 @@ FAULTS = {
     "cut": (lambda zips, path: cut(20), "the connection broke off"),
     "html": (lambda zips, path: html(), "expected .* [kM]B, got an HTML page of 98 B"),
     "html_as_zip": (lambda zips, path: html("application/zip"), "got an HTML page of 98 B"),
+    "html_in_words": (lambda zips, path: partial(Handler.serve, body=b"We moved.", kind="text/html", ranges=False),
+                      "got an HTML page of 9 B"),
     "html_padded": (lambda zips, path: html("application/zip", len(zips[path])), "expected a zip archive"),
     "other_zip": (lambda zips, path: wrong_bytes(zips[path], 3000), "is wrong|got something that is none"),
+    "repacked": (lambda zips, path: partial(Handler.serve, body=repacked(zips[path])), "the sha256 of .* is wrong"),
     "unavailable": (lambda zips, path: unavailable(), "HTTP 503 Service Unavailable"),
     "gone": (lambda zips, path: unavailable(404), "HTTP 404 Not Found"),
     "refuses_and_cuts": (lambda zips, path: no_ranges(stop=9000), "sends no ranges.*the connection broke off"),
@@ -168,8 +186,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_at_first(name, server, zips, arrays, tmp_path):
+def test_a_fault_at_first(name, server, zips, arrays, tmp_path, monkeypatch):
     """A fault in the first two answers: the data arrives all the same, from whichever source."""
+    impatient(name, monkeypatch)
     server.files["/elsewhere"] = zips[NIST]
     fault = FAULTS[name][0](zips, NIST)
     server.faults[NIST] = [fault, fault]
@@ -178,8 +197,9 @@ def test_a_fault_at_first(name, server, zips, arrays, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name, (_, error) in FAULTS.items() if error])
-def test_a_fault_that_stays(name, server, zips, arrays, tmp_path):
+def test_a_fault_that_stays(name, server, zips, arrays, tmp_path, monkeypatch):
     """The same fault everywhere and always: one sentence that names both sources; once it is mended, all is well."""
+    impatient(name, monkeypatch)
     fault, expected = FAULTS[name]
     server.always = {path: fault(zips, path) for path in zips}
     with pytest.raises(DownloadError, match=expected) as caught: fetch(tmp_path)
@@ -195,7 +215,7 @@ def test_a_fault_that_stays(name, server, zips, arrays, tmp_path):
 
 def test_resumed_where_it_broke_off(server, zips, arrays, tmp_path, monkeypatch):
     """Two runs and three breaks: over both, every byte of the members is sent once, but for at most a chunk a break."""
-    monkeypatch.setattr(downloads, "RETRIES", 0)
+    monkeypatch.setattr(servers, "RETRIES", 0)
     server.always[FSDL] = unavailable()
     good = downloads.EMNIST_SOURCES[0]
     size = {member.name: member.size for member in good.members}
@@ -212,7 +232,7 @@ def test_resumed_where_it_broke_off(server, zips, arrays, tmp_path, monkeypatch)
     check_emnist(path, arrays)
     assert runs == 4 and size[SPLIT_NAMES[1]] > 300_000
     repeated = member_bytes(server, NIST) - extent(zips[NIST], "byclass-t")
-    assert 0 <= repeated <= (runs - 1) * downloads.CHUNK, f"{repeated} bytes were sent twice"
+    assert 0 <= repeated <= (runs - 1) * servers.CHUNK, f"{repeated} bytes were sent twice"
 
 
 def test_a_spoilt_part_is_thrown_away(server, zips, arrays, tmp_path):
@@ -250,6 +270,18 @@ def test_a_server_that_sends_less_than_asked(server, arrays, tmp_path):
     server.always[NIST] = lambda handler: handler.serve(at_most=1 << 17 if "=-" in handler.headers["Range"] else 50_000)
     check_emnist(fetch(tmp_path), arrays)
     assert len(server.log) > 6 and server.sent(FSDL) == 0
+
+
+def test_a_server_that_sends_more_than_asked(server, zips, arrays, tmp_path):
+    """A server that knows only where a range begins sends all that follows; we stop at the end of the member."""
+    def generous(handler):
+        first, last = handler.headers["Range"].removeprefix("bytes=").split("-")
+        if first: handler.headers.replace_header("Range", f"bytes={first}-")
+        handler.serve()
+
+    server.always = {path: generous for path in zips}
+    check_emnist(fetch(tmp_path), arrays)
+    assert server.sent(FSDL) == 0
 
 
 @pytest.mark.parametrize("off", [-3000, 3000])
@@ -300,18 +332,18 @@ def test_no_network(server, tmp_path, monkeypatch):
     start = time.monotonic()
     with pytest.raises(DownloadError, match="gzip.zip: its name was not found.*matlab.zip: its name was not found"):
         fetch(tmp_path)
-    assert time.monotonic() - start < 1 and len(asked) == 2
+    assert time.monotonic() - start < 4 and len(asked) == 2
 
 
 def test_a_silent_name_server(server, tmp_path, monkeypatch):
     """However long the name server takes, both sources together take no longer than CONNECT_TIMEOUT."""
     over = threading.Event()
-    monkeypatch.setattr(downloads, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(servers, "CONNECT_TIMEOUT", 0.5)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: over.wait(20) and [] or [])
     start = time.monotonic()
     with pytest.raises(DownloadError, match=r"no answer within 0\.5 s.*no answer within 0\.5 s"): fetch(tmp_path)
     over.set()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 4
 
 
 def test_no_room_on_the_disk(server, tmp_path, monkeypatch):
@@ -324,7 +356,7 @@ def test_no_room_on_the_disk(server, tmp_path, monkeypatch):
 def test_the_disk_fills_up(server, tmp_path, monkeypatch):
     def full(*args): raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(downloads, "store", full)
+    monkeypatch.setattr(fetching, "store", full)
     with pytest.raises(UserError, match="no space left.*TEXT_RECOGNIZER_DATA"): fetch(tmp_path)
     assert server.sent(FSDL) == 0, "another source would need the same room"
     server.always = {path: no_ranges() for path in (NIST, FSDL)}
@@ -426,8 +458,9 @@ WHOLE_FAULTS = {
 
 
 @pytest.mark.parametrize("name", WHOLE_FAULTS)
-def test_whole_files(name, mnist, tmp_path):
+def test_whole_files(name, mnist, tmp_path, monkeypatch):
     """A fault at one mirror: the file comes all the same. At both and always: one sentence, and the next run succeeds."""
+    impatient(name, monkeypatch)
     fault, expected = WHOLE_FAULTS[name]
     data = mnist.content[IMAGES]
     mnist.faults[f"/first/{IMAGES}"] = [fault(data)] * 9
@@ -452,7 +485,7 @@ def test_busy_once(mnist, tmp_path):
 
 def test_a_file_that_changes_between_two_runs(mnist, tmp_path, monkeypatch):
     """Half of an old file is not continued with half of a new one: If-Range brings all of the new one, in one answer."""
-    monkeypatch.setattr(downloads, "RETRIES", 0)
+    monkeypatch.setattr(servers, "RETRIES", 0)
     path, new = f"/first/{IMAGES}", mnist.content[IMAGES]
     mnist.files[path] = new[:1000] + bytes(len(new) - 1000)
     mnist.faults[path] = [cut(9000)]
@@ -469,7 +502,7 @@ def test_a_file_that_changes_between_two_runs(mnist, tmp_path, monkeypatch):
 def test_a_part_that_is_complete(mnist, tmp_path):
     """Killed between the last byte and the renaming: nothing is fetched again."""
     file = next(file for file in downloads.MNIST_FILES if file.name == IMAGES)
-    downloads.piece_of(tmp_path, mnist.url(f"/first/{IMAGES}"), file).part.write_bytes(mnist.content[IMAGES])
+    fetching.piece_of(tmp_path, mnist.url(f"/first/{IMAGES}"), file).part.write_bytes(mnist.content[IMAGES])
     check_mnist(fetch_mnist(tmp_path, show=False), mnist.content)
     assert mnist.sent(f"/first/{IMAGES}") == 0
 

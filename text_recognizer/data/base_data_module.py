@@ -66,7 +66,7 @@ def describe(module: "BaseDataModule", title: "str | None" = None, before: "dict
     return "\n".join([f"{title or module.title or type(module).__name__} Dataset",
                       *(f"{name}: {fact}" for name, fact in facts.items())])
 
-# %% ../../nbs/library/base_data_module.ipynb #22860054
+# %% ../../nbs/library/base_data_module.ipynb #ff806a41
 class BaseDataModule(pl.LightningDataModule):
     "Arguments, loaders and description shared by every data set"
     title: "str | None" = None  # as in "EMNIST Dataset"; without one, the class's name
@@ -121,7 +121,8 @@ class BaseDataModule(pl.LightningDataModule):
                 and DeviceLoader.fits(dataset, device)): return DeviceLoader(dataset, self.batch_size, sampler, device)
         # Pinned memory speeds up the copy to a GPU, and costs time where there is none.
         return Loader(dataset, self.batch_size, sampler=sampler, num_workers=self.num_workers, collate_fn=ready,
-                      generator=torch.Generator(), pin_memory=torch.cuda.is_available(), persistent_workers=self.num_workers > 0)
+                      generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
+                      persistent_workers=self.num_workers > 0)
 
     @property
     def _overfits(self) -> bool:

@@ -30,7 +30,7 @@ SIZE, BORDER = 28, 2      # pixels: the frame, and what stays empty around the i
 FIRST_TEST_WRITER = 1 << 20
 SPACE = INVERSE_MAPPING[" "]
 
-# %% ../../nbs/library/glyphs.ipynb #63514823
+# %% ../../nbs/library/glyphs.ipynb #ef4350bf
 def scramble(x: np.ndarray) -> np.ndarray:
     "For each number of `x`, uint64, another that looks random"
     x = x + np.uint64(0x9E3779B97F4A7C15)
@@ -53,7 +53,7 @@ def chances(keys: np.ndarray, count: int) -> torch.Tensor:
 
 
 def normals(keys: np.ndarray, count: int) -> torch.Tensor:
-    "`count` normal numbers for each key, cut at 2.5 standard deviations, float32 (N, count)"
+    "Likewise `count` normal numbers, cut at 2.5 standard deviations"
     return (2 * chances(keys, count) - 1).erfinv_().mul_(2**0.5).clamp_(-2.5, 2.5)
 
 # %% ../../nbs/library/glyphs.ipynb #c2119a80
@@ -175,7 +175,7 @@ def ink(points: torch.Tensor, strokes: torch.Tensor, pen: torch.Tensor, soft: to
     edge = paper()[(chance[:, 3] * len(paper())).long()] * (0.1 + 0.3 * a[4, ..., None]) + pen[:, None, None] / 2
     return edge.sub_(distance).div_(2**0.5 * soft[:, None, None]).erf_().add_(1).div_(2)
 
-# %% ../../nbs/library/glyphs.ipynb #d77db0f7
+# %% ../../nbs/library/glyphs.ipynb #01b36e90
 def pen_paths(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, seed: int) -> tuple[torch.Tensor, ...]:
     "Points in the frame (N, POINTS, 2), strokes (N, POINTS), the pen's width and softness (N,), and chances for its ink (N, 5)"
     hand, style = hands(writers, seed), keys_of(seed, writers, labels.numpy())
@@ -191,14 +191,14 @@ def pen_paths(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, seed
 
 
 def draw_chunk(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, seed: int) -> torch.Tensor:
-    "uint8 (N, SIZE, SIZE): labels (N,), each as its writer (N,) draws it for the `turns`-th time (N,)"
+    "uint8 (N, SIZE, SIZE): each of the labels (N,) as its writer (N,) draws it after `turns` (N,) other times"
     blank = labels == SPACE
     image = ink(*pen_paths(labels.masked_fill(blank, NUM_SPECIAL_TOKENS), writers, turns, seed))
     image[blank] = 0
-    inner = slice(BORDER, SIZE - BORDER)
-    return F.pad(image[:, inner, inner].mul(255).round_().to(torch.uint8), (BORDER,) * 4)
+    inside = image[:, BORDER:-BORDER, BORDER:-BORDER]
+    return F.pad(inside.mul(255).round_().to(torch.uint8), (BORDER,) * 4)
 
-# %% ../../nbs/library/glyphs.ipynb #029b2eea
+# %% ../../nbs/library/glyphs.ipynb #9f84ec59
 def times_before(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
     "For each of the labels (N,), how many earlier ones are the same label by the same writer"
     order = np.lexsort((writers, labels))
@@ -212,21 +212,21 @@ def times_before(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
 def check_numbers(name: str, numbers: "torch.Tensor | Sequence[int]", low: int, high: int) -> torch.Tensor:
     "`numbers` as int64 (N,), all from `low` to `high`"
     numbers = torch.as_tensor(numbers)
-    if numbers.numel() == 0: numbers = numbers.long()
-    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+    whole = numbers.numel() == 0 or not numbers.is_floating_point() and numbers.dtype != torch.bool
+    if numbers.ndim != 1 or not whole:
         raise UserError(f"{name}: expected a list of whole numbers, got {numbers.dtype} of shape {tuple(numbers.shape)}")
     numbers = numbers.long()
     if len(numbers) and not low <= numbers.min() <= numbers.max() <= high:
         raise UserError(f"{name}: expected whole numbers from {low} to {high}, got {numbers.min()} to {numbers.max()}")
     return numbers
 
-# %% ../../nbs/library/glyphs.ipynb #a2eefeca
+# %% ../../nbs/library/glyphs.ipynb #c36d6246
 def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor | Sequence[int]", seed: int = 0,
                 show: bool = False, chunk: int = 256) -> torch.Tensor:
     "uint8 (N, 28, 28): each of the labels (N,) into the mapping, as the writer (N,) of that number draws it"
     labels = check_numbers("labels", labels, NUM_SPECIAL_TOKENS, len(MAPPING) - 1)  # special tokens cannot be drawn
-    writers, chunk = check_numbers("writers", writers, 0, 2**62), check_integer("chunk", chunk, 1)
-    seed = check_integer("seed", seed)
+    writers = check_numbers("writers", writers, 0, 2**62)
+    seed, chunk = check_integer("seed", seed) % 2**62, check_integer("chunk", chunk, 1)
     if len(labels) != len(writers):
         raise UserError(f"writers: expected one for each of the {len(labels)} labels, got {len(writers)}")
     times, images = times_before(labels.numpy(), writers.numpy()), torch.empty(len(labels), SIZE, SIZE, dtype=torch.uint8)
@@ -237,7 +237,7 @@ def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor |
             bar.update(len(images[part]))
     return images
 
-# %% ../../nbs/library/glyphs.ipynb #3479e9d1
+# %% ../../nbs/library/glyphs.ipynb #b7ee2371
 def glyph_dataset(train_per_class: int = 1000, test_per_class: int = 150, characters: Sequence[str] = CHARACTERS,
                   seed: int = 42, show: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     "x_train, y_train, x_test, y_test: uint8 (N, 28, 28) and int64 (N,), shuffled; no writer is in both parts"
@@ -245,9 +245,8 @@ def glyph_dataset(train_per_class: int = 1000, test_per_class: int = 150, charac
     unknown = [c for c in characters if c not in MAPPING[NUM_SPECIAL_TOKENS:]]
     if unknown: raise UserError(f"characters: expected entries of the mapping that can be drawn, got {unknown[0]!r}")
     wanted = torch.tensor([INVERSE_MAPPING[character] for character in characters])
-    writers = torch.cat([torch.arange(train), FIRST_TEST_WRITER + torch.arange(test)])
-    labels = wanted.repeat(train + test)
+    labels, writers = wanted.repeat(train + test), torch.cat([torch.arange(train), FIRST_TEST_WRITER + torch.arange(test)])
     x = draw_glyphs(labels, writers.repeat_interleave(len(wanted)), seed, show)
-    cut, generator = train * len(wanted), torch.Generator().manual_seed(seed)
+    cut, generator = train * len(wanted), torch.Generator().manual_seed(seed % 2**62)
     of_train, of_test = (torch.randperm(n, generator=generator) for n in (cut, len(x) - cut))
     return x[:cut][of_train], labels[:cut][of_train], x[cut:][of_test], labels[cut:][of_test]

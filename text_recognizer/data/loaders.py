@@ -16,7 +16,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from .util import BaseDataset
 
-# %% ../../nbs/library/loaders.ipynb #60470d23
+# %% ../../nbs/library/loaders.ipynb #742dc2ea
 class EpochSampler(DistributedSampler):
     "Indices in an order that (seed, epoch) decide; every `replicas`-th from `rank` on; Lightning sets the epoch"
     def __init__(self, dataset: Dataset, seed: int = 0, shuffle: bool = True, rank: int = 0, replicas: int = 1,
@@ -31,7 +31,8 @@ class EpochSampler(DistributedSampler):
     def order(self) -> Tensor:
         "This epoch's indices for this rank: int64"
         n = len(self.dataset)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.mixed_seed())) if self.shuffle else torch.arange(n)
+        generator = torch.Generator().manual_seed(self.mixed_seed())
+        order = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
         # Every rank has to train on equally many; in evaluation nothing is counted twice.
         if self.repeat and n: order = order[torch.arange(-n % self.num_replicas + n) % n]
         return order[self.rank::self.num_replicas]
@@ -85,7 +86,7 @@ class Loader(Place, DataLoader):
             self.done += 1
             yield batch
 
-# %% ../../nbs/library/loaders.ipynb #1d8ff997
+# %% ../../nbs/library/loaders.ipynb #f4547881
 class DeviceLoader(Place):
     "Batches of a BaseDataset whose images and labels live on `device`; transforms run there, on whole batches"
     def __init__(self, dataset: BaseDataset, batch_size: int, sampler: EpochSampler, device: "torch.device | str") -> None:
@@ -114,5 +115,5 @@ class DeviceLoader(Place):
         for rows in order.split(self.batch_size)[self._begin():]:
             self.done += 1
             x, y = self.data[rows], self.targets[rows]
-            dataset = self.dataset
-            yield dataset.transform(x) if dataset.transform else x, dataset.target_transform(y) if dataset.target_transform else y
+            of_x, of_y = self.dataset.transform, self.dataset.target_transform
+            yield (of_x(x) if of_x else x), (of_y(y) if of_y else y)

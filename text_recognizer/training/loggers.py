@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import UserError, check_choice
 
-# %% ../../nbs/library/loggers.ipynb #ac274913
+# %% ../../nbs/library/loggers.ipynb #b850ee0d
 LOGGERS = ("csv", "tensorboard", "wandb")
 _NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
@@ -28,7 +28,7 @@ def other_logger(kind: str, root: "Path | str", version: int) -> Logger:
     "Lightning's logger for 'tensorboard' or 'wandb', in the folder of the run"
     check_choice("logger", kind, LOGGERS[1:])
     if importlib.util.find_spec(_NEEDS[kind]) is None:
-        raise UserError(f"logger: {kind} is not installed; expected the package {_NEEDS[kind]}, run: pip install {_NEEDS[kind]}")
+        raise UserError(f"logger: {kind} is not installed; run: pip install {_NEEDS[kind]}")
     if kind == "tensorboard": return TensorBoardLogger(root, name="lightning_logs", version=version, default_hp_metric=False)
     folder = Path(root) / "lightning_logs" / f"version_{version}"
     logger = WandbLogger(project="text_recognizer", name=f"version_{version}", save_dir=folder)
@@ -36,10 +36,11 @@ def other_logger(kind: str, root: "Path | str", version: int) -> Logger:
         from wandb.errors import Error
         try: _ = logger.experiment  # ask for the account now, not after the data is ready
         except Error as error:
-            raise UserError(f"logger: wandb cannot start ({error}); expected `wandb login` before, or WANDB_MODE=offline") from error
+            raise UserError(f"logger: wandb cannot start ({error}); "
+                            "expected `wandb login` before, or WANDB_MODE=offline") from error
     return logger
 
-# %% ../../nbs/library/loggers.ipynb #c1d3be20
+# %% ../../nbs/library/loggers.ipynb #1ae66970
 def as_text(labels: Tensor, mapping: list[str]) -> str:
     "A label, or the labels of a line without the padding at its end, as text"
     characters = [mapping[label] for label in labels.reshape(-1).tolist()]
@@ -64,10 +65,10 @@ class LogPredictions(pl.Callback):
                                 batch_idx: int, dataloader_idx: int = 0) -> None:
         "Of the first batch"
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero: return
-        shown = pictures(pl_module, batch)
+        images, texts = zip(*pictures(pl_module, batch))
+        name, step = "validation/read", trainer.global_step
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("validation/read", [image.numpy() for image, _ in shown], caption=[text for _, text in shown])
+            if isinstance(logger, WandbLogger): logger.log_image(name, [image.numpy() for image in images], caption=list(texts))
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("validation/read", torch.cat([image for image, _ in shown], -2)[None], trainer.global_step)
-                logger.experiment.add_text("validation/read", "  \n".join(f"`{text}`" for _, text in shown), trainer.global_step)
+                logger.experiment.add_image(name, torch.cat(images, -2)[None], step)
+                logger.experiment.add_text(name, "  \n".join(f"`{text}`" for text in texts), step)

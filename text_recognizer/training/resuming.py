@@ -53,7 +53,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
-# %% ../../nbs/library/resuming.ipynb #5bab85ef
+# %% ../../nbs/library/resuming.ipynb #284b86bc
 LAST = "last.ckpt"
 
 
@@ -115,7 +115,8 @@ class KeepLast(Checkpoint):
         set_random_state(self._pending)
         self._pending = None
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,
+                           batch_idx: int) -> None:
         "Between two steps of the optimizer: write, or stop; after the last of an epoch, validation comes first"
         last = batch_idx + 1 == trainer.num_training_batches
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not last: return

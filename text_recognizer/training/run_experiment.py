@@ -7,7 +7,7 @@ __all__ = ['TRAINER_HELP', 'OUR_DEFAULTS', 'SAID_DEFAULTS', 'IN_PYTHON_ONLY', 'S
            'boolean_or', 'devices', 'trainer_names', 'HelpFormatter', 'Parser', 'build_parser', 'parse', 'settings_of',
            'AtStart', 'command', 'main']
 
-# %% ../../nbs/library/run_experiment.ipynb #a3620c99
+# %% ../../nbs/library/run_experiment.ipynb #dcc5a871
 import argparse
 import inspect
 import re
@@ -30,10 +30,11 @@ from ..lit_models.base import BaseLitModel
 from .loggers import LOGGERS, LogPredictions, other_logger
 from .resuming import KeepLast
 from .trainer import RunLogger, logs_dirname, make_trainer, shown
-from .util import (DATA_CLASSES, MODEL_CLASSES, checkpoint_args, checkpoint_path, data_class, load_weights,
-                                           model_class, nearest, read_checkpoint, setup_data_and_model_from_args)
+from .util import (DATA_CLASSES, MODEL_CLASSES, checkpoint_args, checkpoint_path, data_class,
+                                           load_weights, model_class, nearest, read_checkpoint,
+                                           setup_data_and_model_from_args)
 
-# %% ../../nbs/library/run_experiment.ipynb #ef26c4f3
+# %% ../../nbs/library/run_experiment.ipynb #a28770a2
 def number(text: str) -> "int | float":
     "'2' as an int, '0.5' and '1.0' as floats: Lightning tells batches from shares of an epoch by that"
     try: return int(text)
@@ -59,10 +60,12 @@ def boolean_or(kind: Any) -> Any:
 def devices(text: str) -> Any:
     "auto, a count, or a list such as 0,2"
     if text == "auto": return text
-    try: return [int(part) for part in text.strip("[]").split(",") if part.strip()] if "," in text or "[" in text else int(text)
-    except ValueError: raise argparse.ArgumentTypeError(f"expected auto, a number or a list such as 0,2, got {text!r}") from None
+    is_list = "," in text or "[" in text
+    try: return [int(part) for part in text.strip("[]").split(",") if part.strip()] if is_list else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected auto, a number or a list such as 0,2, got {text!r}") from None
 
-# %% ../../nbs/library/run_experiment.ipynb #364fedda
+# %% ../../nbs/library/run_experiment.ipynb #5e69f32c
 # name: (type, help). What cannot be said in a word (callbacks, plugins) is for Python.
 TRAINER_HELP: dict[str, tuple[Any, str]] = {
     "max_epochs": (int, "Times through the training data."),
@@ -131,20 +134,24 @@ def _add_trainer_arguments(group: Any) -> None:
 
 
 def _add_run_arguments(group: Any) -> None:
-    group.add_argument("--model_class", default="CNN", metavar="CLASS", help=f"{', '.join(MODEL_CLASSES)}, or module.Class. [CNN]")
-    group.add_argument("--data_class", default="EMNIST", metavar="CLASS", help=f"{', '.join(DATA_CLASSES)}, or module.Class. [EMNIST]")
+    group.add_argument("--model_class", default="CNN", metavar="CLASS",
+                       help=f"{', '.join(MODEL_CLASSES)}, or module.Class. [CNN]")
+    group.add_argument("--data_class", default="EMNIST", metavar="CLASS",
+                       help=f"{', '.join(DATA_CLASSES)}, or module.Class. [EMNIST]")
     group.add_argument("--load_checkpoint", default=None, metavar="PATH",
-                       help="Begin with the weights of this checkpoint; its data and model arguments become the defaults. [none]")
+                       help="Begin with its weights; the data and model arguments of its run are the defaults. [none]")
     group.add_argument("--ckpt_path", default=None, metavar="PATH",
-                       help="Go on exactly where the run of this checkpoint stopped; its arguments become the defaults. [none]")
+                       help="Go on exactly where its run stopped; the arguments of that run are the defaults. [none]")
     group.add_argument("--checkpoint_every", type=int, default=0, metavar="N",
                        help="Also write last.ckpt every N steps; 0: at the end of each epoch. [0]")
     group.add_argument("--stop_early", type=int, default=0, metavar="N",
                        help="Stop when validation/loss has not improved in N validations; 0: never. [0]")
-    group.add_argument("--gpus", type=int, default=None, metavar="N", help="As in Lightning 1: 0 for the CPU, N for N GPUs. [none]")
+    group.add_argument("--gpus", type=int, default=None, metavar="N",
+                       help="As in Lightning 1: 0 for the CPU, N for N GPUs. [none]")
     group.add_argument("--logger", default="csv", help="csv, tensorboard or wandb. [csv]")
     group.add_argument("--seed", type=int, default=42, help="For weights, batches and dropout. [42]")
-    group.add_argument("--config", default=None, metavar="FILE", help="Read arguments from a YAML file; flags win over it. [none]")
+    group.add_argument("--config", default=None, metavar="FILE",
+                       help="Read arguments from a YAML file; flags win over it. [none]")
     group.add_argument("--print_config", action="store_true", help="Print all arguments as YAML, and do nothing else.")
     group.add_argument("--help", "-h", action="help", help="Show this help.")
 
@@ -204,7 +211,7 @@ def build_parser(model_name: str = "CNN", data_name: str = "EMNIST") -> Parser:
     _add_run_arguments(parser.add_argument_group("Run Args"))
     return parser
 
-# %% ../../nbs/library/run_experiment.ipynb #31dd6a93
+# %% ../../nbs/library/run_experiment.ipynb #5740f993
 NOT_KEPT = {"load_checkpoint", "ckpt_path", "config", "print_config", "fast_dev_run"}
 
 
@@ -228,7 +235,8 @@ def _read_config(path: str) -> dict[str, Any]:
     if found is None: return {}
     if not isinstance(found, dict): raise UserError(f"--config: expected lines such as 'lr: 0.001' in {path}, got {found!r}")
     for name, value in found.items():
-        if isinstance(value, dict): raise UserError(f"--config: expected one value for {name} in {path}, got several; write it unnested")
+        if isinstance(value, dict):
+            raise UserError(f"--config: expected one value for {name} in {path}, got several; write it unnested")
     return {str(name): value for name, value in found.items() if name not in ("config", "print_config")}
 
 
@@ -236,7 +244,8 @@ def parse(argv: "Sequence[str] | None" = None) -> argparse.Namespace:
     "All arguments of a run; `UserError` or exit status 2 for what is wrong"
     argv = list(sys.argv[1:] if argv is None else argv)
     first = Parser()
-    for name in ("model_class", "data_class", "config", "load_checkpoint", "ckpt_path"): first.add_argument(f"--{name}", default=None)
+    for name in ("model_class", "data_class", "config", "load_checkpoint", "ckpt_path"):
+        first.add_argument(f"--{name}", default=None)
     typed, _ = first.parse_known_args(argv)
     config = _read_config(typed.config) if typed.config else {}
     given = {**config, **{name: value for name, value in vars(typed).items() if value is not None}}
@@ -251,17 +260,18 @@ def parse(argv: "Sequence[str] | None" = None) -> argparse.Namespace:
     parser = build_parser(model_name, data_name)
     if kept:
         names = {flag[2:] for flag in parser.flags()}
-        if not given.get("ckpt_path"):  # weights only: what concerns the data, the model and the optimizer, of the same class
+        if not given.get("ckpt_path"):  # weights only: what concerns the data, the model and the optimizer
             groups = {group.title: {action.dest for action in group._group_actions} for group in parser._action_groups}
             same_data, same_model = kept["data_class"] == data_name, kept["model_class"] == model_name
-            names = groups["LitModel Args"] | (groups["Data Args"] if same_data else set()) | (groups["Model Args"] if same_model else set())
-            names |= {"model_class", "data_class"}
+            names = groups["LitModel Args"] | {"model_class", "data_class"}
+            names |= groups["Data Args"] if same_data else set()
+            names |= groups["Model Args"] if same_model else set()
         kept = {name: value for name, value in kept.items() if name in names}
     args = parser.parse_args(_as_argv(kept, parser) + _as_argv(config, parser) + argv)
     if args.max_epochs is None: args.max_epochs = 1 if args.max_steps == -1 and args.max_time is None else -1
     return args
 
-# %% ../../nbs/library/run_experiment.ipynb #d15e0aaa
+# %% ../../nbs/library/run_experiment.ipynb #829cb067
 def _say(*lines: str) -> None:
     "Print on the first process only"
     if rank_zero_only.rank == 0: print(*lines, sep="\n", flush=True)
@@ -300,7 +310,8 @@ def _accelerator(args: argparse.Namespace) -> dict[str, Any]:
 def _loggers(args: argparse.Namespace) -> tuple[list, list]:
     "The loggers of `--logger`, the CSV file always among them, and the callbacks that they call for"
     if args.logger not in LOGGERS:
-        raise UserError(f"--logger: expected one of {', '.join(LOGGERS)}, got {args.logger!r}{nearest(args.logger, LOGGERS)}")
+        raise UserError(f"--logger: expected one of {', '.join(LOGGERS)}, got {args.logger!r}"
+                        + nearest(args.logger, LOGGERS))
     root = Path(args.default_root_dir or logs_dirname())
     csv = RunLogger(root)
     if args.logger == "csv" or args.fast_dev_run: return [csv], []
@@ -320,7 +331,8 @@ def _trainer(args: argparse.Namespace) -> pl.Trainer:
 def command() -> str:
     "What one types to start this program"
     name = Path(sys.argv[0]).name
-    return f"python {shown(sys.argv[0])}" if name.endswith(".py") else name if name == "text-recognizer" else "run_experiment"
+    if name.endswith(".py"): return f"python {shown(sys.argv[0])}"
+    return name if name == "text-recognizer" else "run_experiment"
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -344,7 +356,8 @@ def _run(args: argparse.Namespace) -> None:
     trainer.test(lit_model, datamodule=data, ckpt_path=best or None)
     if trainer.overfit_batches:
         found = trainer.validate(lit_model, datamodule=data, ckpt_path=best or None, verbose=False)[0]
-        _say(f"On the batches that it was trained on: accuracy {found['validation/acc']:.3f}, loss {found['validation/loss']:.3f}")
+        _say(f"On the batches that it was trained on: accuracy {found['validation/acc']:.3f}, "
+             f"loss {found['validation/loss']:.3f}")
     if best: _say(f"Best model saved at: {best}")
 
 

@@ -25,8 +25,9 @@ from .allocator import keep_memory
 from .resuming import KeepLast, Stopped, WholeFiles
 from .watching import LivePlot, OneLine, PrintSummary
 
-# %% ../../nbs/library/trainer.ipynb #9a0d03d1
-_TALK = re.compile(r"(GPU|TPU|HPU) available: |💡 Tip|`Trainer.fit` stopped: `max_(epochs|steps)|Restor(ing|ed all) states|"
+# %% ../../nbs/library/trainer.ipynb #8eea8898
+_TALK = re.compile(r"(GPU|TPU|HPU) available: |💡 Tip|`Trainer.fit` stopped: `max_(epochs|steps)|"
+                   r"Restor(ing|ed all) states|"
                    r"Loaded model weights|`Trainer\(limit_|`Trainer\(val_check_interval|Using .*Automatic Mixed Precision|"
                    r"Loading `train_dataloader` to estimate")
 _WARNINGS = [
@@ -93,7 +94,7 @@ class BestCheckpoint(ModelCheckpoint):
         there = bool(state_dict["best_model_path"]) and Path(state_dict["best_model_path"]).is_file()
         if there: super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 
-# %% ../../nbs/library/trainer.ipynb #f43899c4
+# %% ../../nbs/library/trainer.ipynb #89ab0946
 class Trainer(pl.Trainer):
     "Lightning's Trainer, without the talk, and with a clean stop"
     stopped_at: "Path | None" = None
@@ -137,7 +138,8 @@ def make_trainer(**kwargs: Any) -> Trainer:
     "`pl.Trainer(**kwargs)` with our defaults: one device, one epoch, CSV logs, the best checkpoint, one progress line"
     keep_memory()
     gpu = _on_gpu(kwargs.get("accelerator", "auto"))
-    settings = {"accelerator": "auto", "devices": 1, "log_every_n_steps": 25 if gpu else 10, "enable_model_summary": False, **kwargs}
+    settings = {"accelerator": "auto", "devices": 1, "log_every_n_steps": 25 if gpu else 10,
+                "enable_model_summary": False, **kwargs}
     if settings.get("max_epochs") is None and settings.get("max_steps", -1) == -1 and settings.get("max_time") is None:
         settings["max_epochs"] = 1
     if gpu:

@@ -63,15 +63,17 @@ def setup_data_and_model_from_args(args: argparse.Namespace) -> tuple[Any, nn.Mo
     data = data_type(args)
     return data, model_type(data_config=data.config(), args=args)
 
-# %% ../../nbs/library/training_util.ipynb #a2d241e6
+# %% ../../nbs/library/training_util.ipynb #ce605ec7
 def checkpoint_path(path: "Path | str") -> Path:
     "`path` itself if it is a file; of a run's folder the best checkpoint in it"
     path = Path(path).expanduser()
     if path.is_file(): return path
-    if not path.is_dir(): raise UserError(f"checkpoint: expected a .ckpt file or the folder of a run, found nothing at {path}")
+    if not path.is_dir():
+        raise UserError(f"checkpoint: expected a .ckpt file or the folder of a run, found nothing at {path}")
     found = [file for file in path.glob("*.ckpt") if not file.name.startswith(".")]
     found.sort(key=lambda file: (file.name.startswith("last"), file.stat().st_mtime * -1))
-    if not found: raise UserError(f"checkpoint: expected a .ckpt file in {path}, found none; did the run end its first epoch?")
+    if not found:
+        raise UserError(f"checkpoint: expected a .ckpt file in {path}, found none; did the run end its first epoch?")
     return found[0]
 
 
@@ -114,7 +116,7 @@ def load_run(path: "Path | str") -> tuple[Any, Any]:
     checkpoint = read_checkpoint(path)
     args = checkpoint_args(path, checkpoint)
     if not args:
-        raise UserError(f"load_run: expected a checkpoint that run_experiment made, with its arguments in it; {path} has none; "
+        raise UserError(f"load_run: expected a checkpoint of run_experiment, with its arguments in it; {path} has none; "
                         "build data and model yourself and use BaseLitModel.load_from_checkpoint(path, model=model)")
     data, model = setup_data_and_model_from_args(argparse.Namespace(**args))
     lit_model = BaseLitModel(model, args)

@@ -20,7 +20,7 @@ from torchmetrics import Metric
 from ..plotting import PALETTE
 from ..progress import in_notebook, progress
 
-# %% ../../nbs/library/watching.ipynb #39ac26dd
+# %% ../../nbs/library/watching.ipynb #e3a47abb
 def _short(value: float) -> str:
     "Three digits after the point, or an exponent where those would all be 0"
     return f"{value:.3f}" if value == 0 or abs(value) >= 1e-3 or not math.isfinite(value) else f"{value:.1e}"
@@ -46,7 +46,8 @@ class OneLine(pl.callbacks.ProgressBar):
         if self.bar is not None: self._close()
         width = 112 if in_notebook() else None
         self.bar = progress(desc=what, total=None if math.isinf(total) else int(total), show=self.enabled, file=self.file,
-                            bar_format="{desc}: {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
+                            bar_format="{desc}: {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} "
+                                       "[{elapsed}<{remaining}{postfix}]")
         self.bar.delay = 0
         if width: self.bar.ncols = width
         self.live = in_notebook() or (self.file or sys.stderr).isatty()
@@ -80,10 +81,10 @@ class OneLine(pl.callbacks.ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Open the line for the whole run"
-        of_epochs = trainer.num_training_batches * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
-        of_steps = trainer.max_steps * trainer.accumulate_grad_batches if trainer.max_steps and trainer.max_steps > 0 else math.inf
+        epochs, steps = trainer.max_epochs or -1, trainer.max_steps
         self.loss = None
-        self._open(self._epoch(), min(of_epochs, of_steps))
+        self._open(self._epoch(), min(trainer.num_training_batches * epochs if epochs > 0 else math.inf,
+                                      steps * trainer.accumulate_grad_batches if steps > 0 else math.inf))
         self.bar.n = self.bar.initial = trainer.fit_loop.total_batch_idx + 1
         self._draw()
 
@@ -91,7 +92,7 @@ class OneLine(pl.callbacks.ProgressBar):
         "Say which epoch"
         if self.bar is not None: self.bar.set_description_str(self._epoch(), refresh=False)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
         "Count the batch; draw when it is time to"
         if self.bar is None: return
         self.bar.n += 1
@@ -156,7 +157,7 @@ class OneLine(pl.callbacks.ProgressBar):
         "A run that breaks off ends its line"
         self._close()
 
-# %% ../../nbs/library/watching.ipynb #bceb0787
+# %% ../../nbs/library/watching.ipynb #d26aab9e
 class History(pl.Callback):
     "Loss by step, and what each validation found"
     def __init__(self) -> None: self.clear()
@@ -197,7 +198,8 @@ def draw_history(losses: list, validations: list, title: str = "") -> Any:
         if window > 1:
             smooth = values.unfold(0, window, 1).mean(1)
             left.plot(steps[window - 1:], smooth, color=PALETTE.blue, linewidth=1.6, label=f"training, mean of {window}")
-    lines = {"validation/acc": ("accuracy", PALETTE.vermilion, "o-"), "validation/char_acc": ("on characters", PALETTE.purple, "s-"),
+    lines = {"validation/acc": ("accuracy", PALETTE.vermilion, "o-"),
+             "validation/char_acc": ("on characters", PALETTE.purple, "s-"),
              "validation/cer": ("character error rate", PALETTE.black, "^-"),
              "validation/acc_padding_only": ("always <P>", PALETTE.green, ":")}
     found = [(step, metrics["validation/loss"]) for step, metrics in validations if "validation/loss" in metrics]
