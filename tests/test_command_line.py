@@ -23,7 +23,8 @@ SHORT = ["--model_class", "CNN", "--data_class", "EMNIST", "--data_source", "gly
          "--conv_dim", "8", "--gpus", "0"]
 LINES = ["--model_class", "LineCNNSimple", "--data_class", "EMNISTLines", "--data_source", "glyphs", "--batch_size", "32",
          "--num_train", "64", "--num_val", "32", "--num_test", "32", "--max_length", "8", "--conv_dim", "4", "--gpus", "0"]
-BEST = re.compile(r"Best model saved at: (\S*training/logs/lightning_logs/version_\d+/epoch=\d{4}-validation\.loss=\d+\.\d{3}\.ckpt)$")
+BEST = re.compile(r"Best model saved at: (\S*training/logs/lightning_logs/version_\d+/"
+                  r"epoch=\d{4}-validation\.loss=\d+\.\d{3}\.ckpt)$")
 
 
 def command(*args, cwd, **environment):
@@ -80,7 +81,8 @@ def test_a_run_prints_what_the_course_says(trained):
     last = [line for line in re.split(r"[\r\n]", bar) if line.startswith("Epoch")][-1]
     for name in ("loss=", "validation/loss=", "validation/acc="): assert name in last
     assert "Epoch 2/2: 100%" in last
-    noise = [line for line in re.split(r"[\r\n]", bar) if line.strip() and not line.startswith(("Epoch", "Validating", "Testing"))]
+    lines = [line for line in re.split(r"[\r\n]", bar) if line.strip()]
+    noise = [line for line in lines if not line.startswith(("Epoch", "Validating", "Testing"))]
     assert not noise, noise
     assert best.is_file()
 
@@ -96,7 +98,8 @@ def test_a_run_leaves_what_is_needed_to_go_on(trained):
     assert checkpoint["hyper_parameters"]["args"] == {k: v for k, v in config.items() if not isinstance(v, list)}
 
     lit_model, data = load_run(best)
-    data.prepare_data(); data.setup("test")
+    data.prepare_data()
+    data.setup("test")
     right = total = 0
     for x, y in data.test_dataloader():
         right, total = right + (lit_model.predict(x) == y).sum().item(), total + len(y)
@@ -106,7 +109,7 @@ def test_a_run_leaves_what_is_needed_to_go_on(trained):
 
 def test_load_checkpoint_with_another_batch_size(trained):
     folder, out, _, best = trained
-    done = command("--load_checkpoint", best, "--batch_size", 64, "--max_epochs", 1, cwd=folder)  # data and model from the checkpoint
+    done = command("--load_checkpoint", best, "--batch_size", 64, "--max_epochs", 1, cwd=folder)  # the rest is known
     assert done.returncode == 0, done.stderr[-2000:]
     again = best_of(done.stdout)
     assert again.parent != best.parent
@@ -121,8 +124,9 @@ def test_it_goes_on_exactly_from_a_checkpoint(trained, capsys, monkeypatch):
     assert read_checkpoint(last)["epoch"] == 1
     text = inside("--ckpt_path", last, "--max_epochs", 3, cwd=folder, capsys=capsys, monkeypatch=monkeypatch)
     assert read_checkpoint(best_of(text).parent / "last.ckpt")["epoch"] == 2
-    straight = inside(*SHORT, "--max_epochs", 3, "--lr", 0.003, "--batch_size", 32, cwd=folder, capsys=capsys, monkeypatch=monkeypatch)
-    assert test_score(text) == test_score(straight) and test_score(text, "test/loss") == test_score(straight, "test/loss")
+    straight = inside(*SHORT, "--max_epochs", 3, "--lr", 0.003, "--batch_size", 32, cwd=folder, capsys=capsys,
+                      monkeypatch=monkeypatch)
+    for name in ("test/acc", "test/loss"): assert test_score(text, name) == test_score(straight, name)
 
 
 def test_lines(tmp_path, capsys, monkeypatch):
@@ -240,8 +244,9 @@ def test_weights_are_never_unpickled(tmp_path):
 
 
 def test_ctrl_c(tmp_path):
-    process = subprocess.Popen([sys.executable, SCRIPT, *SHORT, "--max_epochs", "1000", "--checkpoint_every", "5"], cwd=tmp_path,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    argv = [sys.executable, SCRIPT, *SHORT, "--max_epochs", "1000", "--checkpoint_every", "5"]
+    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("last.ckpt")) and process.poll() is None and time.monotonic() < deadline: time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -264,8 +269,9 @@ def test_from_a_notebook(tmp_path):
 @pytest.mark.slow
 def test_without_an_installation(tmp_path):
     """The script finds the package of its own checkout when none is installed."""
-    program = ("import sys, runpy; sys.path = [p for p in sys.path if p and 'work' not in p or 'site-packages' in p];"
-               f"sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; sys.argv = ['x', '--print_config'];"
+    program = (f"import sys, runpy; sys.path = [p for p in sys.path if p and p != {str(ROOT)!r}];"
+               "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()];"
+               "sys.argv = ['x', '--print_config'];"
                f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')")
     done = run_python("-c", program, cwd=tmp_path)
     assert done.returncode == 0 and "model_class: CNN" in done.stdout, done.stderr
@@ -274,7 +280,8 @@ def test_without_an_installation(tmp_path):
 @pytest.mark.slow
 def test_wandb_offline_needs_no_account(tmp_path):
     pytest.importorskip("wandb")
-    done = command(*SHORT, "--logger", "wandb", "--limit_train_batches", 4, cwd=tmp_path, WANDB_MODE="offline", WANDB_SILENT="true")
+    done = command(*SHORT, "--logger", "wandb", "--limit_train_batches", 4, cwd=tmp_path, WANDB_MODE="offline",
+                   WANDB_SILENT="true")
     assert done.returncode == 0, done.stderr[-2000:]
     best_of(done.stdout)
     assert list(tmp_path.rglob("*.wandb")) and list(tmp_path.rglob("media/images/validation/*.png"))
@@ -283,7 +290,7 @@ def test_wandb_offline_needs_no_account(tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """DDP over gloo: the same losses as one process at the same global batch; one log, one table, one best model."""
-    settings = [*SHORT[:-2], "--accelerator", "cpu", "--fc_dropout", 0, "--log_every_n_steps", 1, "--max_epochs", 2, "--num_sanity_val_steps", 0]
+    settings = [*SHORT[:-2], "--accelerator", "cpu", "--fc_dropout", 0, "--max_epochs", 2, "--limit_train_batches", 31]
     curves, printed = [], []
     for name, more in (("one", ["--batch_size", 32]), ("two", ["--batch_size", 16, "--devices", 2, "--strategy", "ddp"])):
         (tmp_path / name).mkdir()
@@ -295,6 +302,6 @@ def test_two_processes_train_as_one(tmp_path):
         curves.append([float(row[place]) for row in rows[1:] if row[place]])
         printed.append(done.stdout)
         assert len(list((tmp_path / name).rglob("version_*"))) == 1
-    assert curves[0] == pytest.approx(curves[1], rel=2e-3)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
     for what in ("EMNIST Dataset", "Best model saved at", "parameters to train"): assert printed[1].count(what) == 1
-    assert test_score(printed[0]) == pytest.approx(test_score(printed[1]), abs=0.02)
+    assert test_score(printed[0]) == pytest.approx(test_score(printed[1]), abs=1e-6)

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -48,7 +49,8 @@ def run(path: Path) -> float:
     temporary = path.with_suffix(".running")
     nbformat.write(notebook, temporary)
     os.replace(temporary, path)
-    process_write(warn_msg="clean", proc_nb=clean_nb, f_in=str(path))
+    clean = partial(clean_nb, allowed_metadata_keys=["executed"])
+    process_write(warn_msg=f"could not clean {path}", proc_nb=clean, f_in=str(path))
     return seconds
 
 

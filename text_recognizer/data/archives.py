@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NUM_CLASSES', 'MAT_NAME', 'IDX_NAMES', 'MAX_FILE', 'Choice', 'Taken', 'NoArchive', 'upright_columns', 'upright_rows',
-           'check_labels', 'check_counts', 'EmnistArchive', 'IdxArchive', 'keep_rows', 'ahead', 'upright_blocks',
-           'keep_columns', 'MatArchive', 'open_zip', 'find_emnist']
+           'check_labels', 'check_counts', 'EmnistArchive', 'idx_length', 'spans', 'IdxArchive', 'keep_rows', 'ahead',
+           'upright_blocks', 'keep_columns', 'MatArchive', 'open_zip', 'find_emnist']
 
-# %% ../../nbs/library/archives.ipynb #d668f95d
+# %% ../../nbs/library/archives.ipynb #13249bde
 import struct
 import zipfile
 import zlib
@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from .idx import Member, check_end, read_idx_header, read_into, reading, room_for
+from .idx import Member, check_end, read_idx, read_idx_header, read_into, reading, room_for
 from .matlab import PARTS, SPLITS, walk_mat
 from ..errors import UserError, check_choice
 
@@ -80,7 +81,22 @@ class EmnistArchive:
         "A short name for the reader: matlab.zip, gzip.zip, or what the folder or file is called"
         return self.path.name
 
-# %% ../../nbs/library/archives.ipynb #c8faa2eb
+# %% ../../nbs/library/archives.ipynb #ac06061c
+def idx_length(stream: BinaryIO, axes: int, what: str, where: Path) -> int:
+    "How many labels (axes=1) or images (axes=3) an idx stream declares"
+    shape = read_idx_header(stream, where)
+    if len(shape) != axes:
+        raise UserError(f"{where}: expected {what} with {axes} axes, it declares {shape}; delete it and fetch it again")
+    return shape[0]
+
+def spans(parts: "dict[str, np.ndarray]") -> "Iterator[tuple[str, np.ndarray, slice]]":
+    "Each part's name and indices, and where it lies when all parts are laid end to end"
+    start = 0
+    for part, indices in parts.items():
+        yield part, indices, slice(start, start + len(indices))
+        start += len(indices)
+
+# %% ../../nbs/library/archives.ipynb #df863771
 class IdxArchive(EmnistArchive):
     "gzip.zip, or a folder of idx files"
     kind = "idx"
@@ -88,19 +104,16 @@ class IdxArchive(EmnistArchive):
     def labels(self, split: str) -> np.ndarray:
         "NIST's labels 0..61 of a split, uint8 (N,)"
         with self.members[check_choice("split", split, SPLITS), "labels"].open() as stream:
-            shape = read_idx_header(stream, self.path)
-            if len(shape) != 1: raise UserError(f"{self.path}: expected {split} labels (N,), it declares {shape}")
-            labels = read_into(stream, np.empty(shape, np.uint8))
+            labels = read_into(stream, np.empty(idx_length(stream, 1, f"{split} labels", self.path), np.uint8))
             check_end(stream, self.path)
         return check_labels(labels, split, self.path)
 
     def images(self, split: str, chunk: int = 8192) -> Iterator[np.ndarray]:
         "Upright images of a split in order, uint8 (n, 28, 28) with n at most `chunk`"
         with self.members[check_choice("split", split, SPLITS), "images"].open() as stream:
-            shape = read_idx_header(stream, self.path)
-            if len(shape) != 3: raise UserError(f"{self.path}: expected {split} images (N, 28, 28), it declares {shape}")
-            for start in range(0, shape[0], chunk):
-                yield upright_rows(read_into(stream, np.empty((min(chunk, shape[0] - start), 28, 28), np.uint8)))
+            total = idx_length(stream, 3, f"{split} images", self.path)
+            for start in range(0, total, chunk):
+                yield upright_rows(read_into(stream, np.empty((min(chunk, total - start), 28, 28), np.uint8)))
             check_end(stream, self.path)
 
     def take(self, choose: Choice) -> Taken:
@@ -109,8 +122,7 @@ class IdxArchive(EmnistArchive):
             labels = self.labels(split)
             parts = choose(labels, split)
             images = keep_rows(self.images(split), np.concatenate(list(parts.values())), len(labels), split, self.path)
-            for part, end in zip(parts, np.cumsum([len(indices) for indices in parts.values()])):
-                yield part, labels[parts[part]], iter([images[end - len(parts[part]) : end]])
+            for part, indices, span in spans(parts): yield part, labels[indices], iter([images[span]])
 
 # %% ../../nbs/library/archives.ipynb #22baabf9
 def keep_rows(blocks: Iterator[np.ndarray], chosen: np.ndarray, total: int, split: str, where: "Path | str") -> np.ndarray:
@@ -147,7 +159,7 @@ def keep_columns(columns: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(4) as threads: list(threads.map(pack, columns))
     return columns[:, : len(chosen)]
 
-# %% ../../nbs/library/archives.ipynb #3d412e59
+# %% ../../nbs/library/archives.ipynb #5e4c22ba
 class MatArchive(EmnistArchive):
     "matlab.zip, or the MATLAB file in it"
     kind = "matlab"
@@ -173,8 +185,7 @@ class MatArchive(EmnistArchive):
                 check_counts(columns.shape[1], len(labels), split, self.path)
                 parts = choose(labels, split)
                 columns = keep_columns(columns, np.concatenate(list(parts.values())))
-                for part, end in zip(parts, np.cumsum([len(indices) for indices in parts.values()])):
-                    yield part, labels[parts[part]], upright_blocks(columns[:, end - len(parts[part]) : end])
+                for part, indices, span in spans(parts): yield part, labels[indices], upright_blocks(columns[:, span])
                 del columns
             while stream.read(1 << 20): pass  # to the end, where the zip's own checksum is compared
 

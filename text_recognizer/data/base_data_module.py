@@ -66,7 +66,7 @@ def describe(module: "BaseDataModule", title: "str | None" = None, before: "dict
     return "\n".join([f"{title or module.title or type(module).__name__} Dataset",
                       *(f"{name}: {fact}" for name, fact in facts.items())])
 
-# %% ../../nbs/library/base_data_module.ipynb #ff806a41
+# %% ../../nbs/library/base_data_module.ipynb #e97ffeee
 class BaseDataModule(pl.LightningDataModule):
     "Arguments, loaders and description shared by every data set"
     title: "str | None" = None  # as in "EMNIST Dataset"; without one, the class's name
@@ -106,9 +106,10 @@ class BaseDataModule(pl.LightningDataModule):
     def inverse_mapping(self) -> dict[str, int]: return {character: label for label, character in enumerate(self.mapping)}
 
     def _seed(self) -> int:
-        "For the order of the batches: drawn from torch's generator, and one for all processes of a run"
-        seed = int(torch.randint(2 ** 31, ()))
-        return self.trainer.strategy.broadcast(seed) if self.trainer is not None and self.trainer.world_size > 1 else seed
+        "For the order of the batches. By itself another for each loader; in a run the run's own, on all processes one"
+        if self.trainer is None: return int(torch.randint(2 ** 31, ()))
+        seed = torch.initial_seed() % 2 ** 31  # what was drawn before does not matter
+        return self.trainer.strategy.broadcast(seed) if self.trainer.world_size > 1 else seed
 
     def _loader(self, dataset: "BaseDataset | None", shuffle: bool = False) -> "DataLoader | DeviceLoader":
         if dataset is None: raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")

@@ -120,7 +120,7 @@ def make_processed(key: str, write: Callable[[Path], None]) -> Processed:
     if found is None: raise UserError(f"{path}: was written but cannot be read back; is the disk full, or failing?")
     return found
 
-# %% ../../nbs/library/emnist_processing.ipynb #2c62528a
+# %% ../../nbs/library/emnist_processing.ipynb #a7db8513
 Sample = Callable[[np.ndarray], np.ndarray]
 Divide = Callable[[int], "tuple[np.ndarray, np.ndarray]"]
 
@@ -151,7 +151,7 @@ def from_archive(archive: EmnistArchive, sample: Sample, divide: Divide, show: b
 
     return make_processed(key, write)
 
-
+# %% ../../nbs/library/emnist_processing.ipynb #06ef35e2
 def from_glyphs(divide: Divide, show: bool = True) -> Processed:
     "The glyphs of `data.glyphs`, drawn once and kept"
     from text_recognizer.data import glyphs
@@ -168,7 +168,7 @@ def from_glyphs(divide: Divide, show: bool = True) -> Processed:
 
     return make_processed(key, write)
 
-# %% ../../nbs/library/emnist_processing.ipynb #a7eaf58c
+# %% ../../nbs/library/emnist_processing.ipynb #58b7da8d
 SOURCES = ("auto", "nist", "glyphs")
 _said: set[str] = set()
 
@@ -187,7 +187,7 @@ def check_source(source: object) -> str:
         raise UserError(f"source: expected auto, nist, glyphs or a path that exists, and there is no {source}")
     return str(source)
 
-
+# %% ../../nbs/library/emnist_processing.ipynb #7daa6b35
 def find_raw() -> "EmnistArchive | None":
     "The archive in the folder that TEXT_RECOGNIZER_RAW names; None when it is unset or has none"
     if (folder := raw_dirname()) is None: return None

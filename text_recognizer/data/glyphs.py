@@ -8,9 +8,10 @@ __all__ = ['GLYPHS_VERSION', 'POINTS', 'SIZE', 'BORDER', 'FIRST_TEST_WRITER', 'S
            'lengths_of', 'paper', 'ink', 'pen_paths', 'draw_chunk', 'times_before', 'check_numbers', 'draw_glyphs',
            'glyph_dataset']
 
-# %% ../../nbs/library/glyphs.ipynb #e29d9b2b
+# %% ../../nbs/library/glyphs.ipynb #b13d22ab
 from collections.abc import Sequence
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +24,11 @@ from ..errors import UserError, check_integer
 from ..metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from ..progress import progress
 
-# %% ../../nbs/library/glyphs.ipynb #ffa54d48
+# %% ../../nbs/library/glyphs.ipynb #94f906ac
 GLYPHS_VERSION = 2        # a new number whenever the same call draws something else
 POINTS = 64               # positions of the pen along a character
 SIZE, BORDER = 28, 2      # pixels: the frame, and what stays empty around the ink
-FIRST_TEST_WRITER = 1 << 20
-SPACE = INVERSE_MAPPING[" "]
+FIRST_TEST_WRITER, SPACE = 1 << 20, INVERSE_MAPPING[" "]
 
 # %% ../../nbs/library/glyphs.ipynb #ef4350bf
 def scramble(x: np.ndarray) -> np.ndarray:
@@ -56,19 +56,19 @@ def normals(keys: np.ndarray, count: int) -> torch.Tensor:
     "Likewise `count` normal numbers, cut at 2.5 standard deviations"
     return (2 * chances(keys, count) - 1).erfinv_().mul_(2**0.5).clamp_(-2.5, 2.5)
 
-# %% ../../nbs/library/glyphs.ipynb #c2119a80
-@lru_cache(maxsize=None)
+# %% ../../nbs/library/glyphs.ipynb #6b128d25
+@cache
 def skeleton_table() -> dict[str, torch.Tensor]:
     "All ways of writing: `points` (S, POINTS, 2), `strokes` (S, POINTS), running sum of `weights`, `first` row of a label"
-    points, strokes, weights, first = [], [], [], [0] * (NUM_SPECIAL_TOKENS + 1)
+    paths, weights, first = [], [], [0] * (NUM_SPECIAL_TOKENS + 1)
     for character in MAPPING[NUM_SPECIAL_TOKENS:]:
         for weight, way in skeletons(character) if character != " " else ():
-            at, stroke = sample(way, POINTS)
-            points.append(at - (at[:, 0].mean(), 12))  # 12: the middle of a line of writing
-            strokes.append(stroke.clip(max=3))
+            paths.append(sample(way, POINTS))
             weights.append(weight)
         first.append(len(weights))
-    return {"points": torch.tensor(np.stack(points)).float(), "strokes": torch.tensor(np.stack(strokes)),
+    points, strokes = (torch.from_numpy(np.stack(part)) for part in zip(*paths))
+    middle = torch.stack([points[..., 0].mean(1), torch.full((len(points),), 12)], 1)  # y = 12: of a line of writing
+    return {"points": (points - middle[:, None]).float(), "strokes": strokes.clamp(max=3),
             "weights": torch.tensor([0.0, *weights]).cumsum(0), "first": torch.tensor(first)}
 
 
@@ -76,9 +76,8 @@ def choose(labels: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
     "A row of the table for each label (N,), by a chance (N,) in (0, 1)"
     table = skeleton_table()
     first, last = table["first"][labels], table["first"][labels + 1]
-    low, high = table["weights"][first], table["weights"][last]
-    rows = torch.searchsorted(table["weights"], low + chance * (high - low), right=True) - 1
-    return rows.clamp(first, last - 1)
+    at = torch.lerp(*table["weights"][torch.stack([first, last])], chance)
+    return (torch.searchsorted(table["weights"], at, right=True) - 1).clamp(first, last - 1)
 
 # %% ../../nbs/library/glyphs.ipynb #ed54a343
 class Hand(NamedTuple):
@@ -111,7 +110,7 @@ def loosen(points: torch.Tensor, strokes: torch.Tensor, haste: torch.Tensor, n: 
     points = (points + 0.05 * turn.take_along_dim(each, 1) * turned) * (1 + 0.06 * grow.take_along_dim(each, 1))
     return points + 0.5 * move.take_along_dim(each, 1) + size * (0.06 * waist + 0.07 * taper)
 
-# %% ../../nbs/library/glyphs.ipynb #2db6b9c4
+# %% ../../nbs/library/glyphs.ipynb #95f805c2
 def stray(points: torch.Tensor, strokes: torch.Tensor, wobble: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
     "Bend points (N, POINTS, 2) smoothly, by chance n (N, 18)"
     along = strokes + torch.linspace(0, 1, POINTS)
@@ -125,19 +124,17 @@ def stray(points: torch.Tensor, strokes: torch.Tensor, wobble: torch.Tensor, n: 
 def lean(points: torch.Tensor, hand: Hand, n: torch.Tensor) -> torch.Tensor:
     "Slant, widen and turn points (N, POINTS, 2), by chance n (N, 3)"
     slant, turn, wide = hand.slant + 0.12 * n[:, 0], hand.turn + 0.05 * n[:, 1], hand.wide * (0.12 * n[:, 2]).exp()
-    matrix = torch.stack([wide * turn.cos(), -(slant * turn.cos() + turn.sin()),
-                          wide * turn.sin(), turn.cos() - slant * turn.sin()], 1)
+    c, s = turn.cos(), turn.sin()
+    matrix = torch.stack([wide * c, -(slant * c + s), wide * s, c - slant * s], 1)
     return points @ matrix.view(-1, 2, 2).transpose(1, 2)
 
-# %% ../../nbs/library/glyphs.ipynb #c86fc426
+# %% ../../nbs/library/glyphs.ipynb #ec1d3969
 def to_frame(points: torch.Tensor, labels: torch.Tensor, pen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     "Points (N, POINTS, 2) in pixels of the frame, and the pen's width (N,): cropped, centred, with an empty border"
-    low, high = points.amin(1), points.amax(1)
+    low, high, mark = points.amin(1), points.amax(1), labels > SPACE
     extent = (high - low).amax(1).clamp(min=1)
-    mark = labels > SPACE
     pen = pen * torch.where(mark, torch.tensor(0.8), (21 / extent.clamp(min=8)).sqrt())
-    scale = (SIZE - 2 * BORDER - pen) / extent
-    scale = torch.where(mark, scale.clamp(max=0.85), scale)
+    scale = ((SIZE - 2 * BORDER - pen) / extent).clamp(max=torch.where(mark, 0.85, torch.inf))
     middle = (low + high) / 2
     room = ((SIZE / 2 - BORDER - pen / 2) / scale - (high - low)[:, 1] / 2).clamp(min=0)  # how far up or down it may go
     middle[:, 1] -= torch.where(mark, middle[:, 1].clamp(-room, room), 0)
@@ -157,33 +154,32 @@ def lengths_of(points: torch.Tensor, strokes: torch.Tensor) -> torch.Tensor:
     steps = (points[:, 1:] - points[:, :-1]).norm(dim=2) * (strokes[:, 1:] == strokes[:, :-1])
     return (F.pad(steps, (1, 0)) + F.pad(steps, (0, 1))) / 2
 
-# %% ../../nbs/library/glyphs.ipynb #1109862f
-@lru_cache(maxsize=None)
+# %% ../../nbs/library/glyphs.ipynb #43150f06
+@cache
 def paper(kinds: int = 1024) -> torch.Tensor:
     "Rough paper (kinds, SIZE, SIZE): random fields with a deviation of 1 whose neighbours are alike"
     rough = normals(keys_of(np.arange(kinds)), (SIZE + 2) ** 2).view(kinds, 1, SIZE + 2, SIZE + 2)
-    brush = torch.tensor([1.0, 2.0, 1.0])
-    return F.conv2d(rough, (brush[:, None] * brush / 6)[None, None])[:, 0]
+    return F.conv2d(rough, torch.tensor([[[[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]]]) / 6)[:, 0]
 
 
 def ink(points: torch.Tensor, strokes: torch.Tensor, pen: torch.Tensor, soft: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
     "The picture (N, SIZE, SIZE), in [0, 1], that a pen as wide as `pen` (N,) leaves along points (N, POINTS, 2)"
     a = chance.T[..., None]  # (5, N, 1)
-    along = torch.linspace(0, 1, POINTS)
-    pressure = 1 + 0.35 * a[0] * ((2 + 6 * a[1]) * along + 6.3 * a[2] + 2 * strokes).sin()
+    pressure = 1 + 0.35 * a[0] * ((2 + 6 * a[1]) * torch.linspace(0, 1, POINTS) + 6.3 * a[2] + 2 * strokes).sin()
     distance = distances(points, pressure * lengths_of(points, strokes), (pen / 2).clamp(min=0.9))
-    edge = paper()[(chance[:, 3] * len(paper())).long()] * (0.1 + 0.3 * a[4, ..., None]) + pen[:, None, None] / 2
+    rough = (0.1 + 0.2 * chance[:, 4]) * (pen / 3).clamp(max=1)  # a thin line would break
+    edge = paper()[(chance[:, 3] * len(paper())).long()] * rough[:, None, None] + pen[:, None, None] / 2
     return edge.sub_(distance).div_(2**0.5 * soft[:, None, None]).erf_().add_(1).div_(2)
 
-# %% ../../nbs/library/glyphs.ipynb #01b36e90
+# %% ../../nbs/library/glyphs.ipynb #e065f6ed
 def pen_paths(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, seed: int) -> tuple[torch.Tensor, ...]:
     "Points in the frame (N, POINTS, 2), strokes (N, POINTS), the pen's width and softness (N,), and chances for its ink (N, 5)"
-    hand, style = hands(writers, seed), keys_of(seed, writers, labels.numpy())
-    keys = keys_of(style, turns)
+    style = keys_of(seed, writers, labels.numpy())
+    hand, keys = hands(writers, seed), keys_of(style, turns)
     chance, n = chances(keys, 7), normals(keys_of(keys, 1), 42)
-    table, fickle = skeleton_table(), chance[:, 0] < 0.1  # one time in ten a writer writes it in another way
+    fickle = chance[:, 0] < 0.1  # one time in ten a writer writes it in another way
     rows = choose(labels, torch.where(fickle, chance[:, 1], chances(style, 1)[:, 0]))
-    points, strokes = table["points"][rows], table["strokes"][rows]
+    points, strokes = (skeleton_table()[part][rows] for part in ("points", "strokes"))
     points = loosen(points, strokes, hand.haste, n[:, 0:20])
     points = lean(stray(points, strokes, hand.wobble, n[:, 20:38]), hand, n[:, 38:41])
     points, pen = to_frame(points, labels, hand.pen * (0.14 * n[:, 41]).exp())
@@ -198,29 +194,24 @@ def draw_chunk(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, see
     inside = image[:, BORDER:-BORDER, BORDER:-BORDER]
     return F.pad(inside.mul(255).round_().to(torch.uint8), (BORDER,) * 4)
 
-# %% ../../nbs/library/glyphs.ipynb #9f84ec59
+# %% ../../nbs/library/glyphs.ipynb #d45a3988
 def times_before(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
     "For each of the labels (N,), how many earlier ones are the same label by the same writer"
-    order = np.lexsort((writers, labels))
+    order, at = np.lexsort((writers, labels)), np.arange(len(labels))
     new = (np.diff(labels[order], prepend=-1) != 0) | (np.diff(writers[order], prepend=-1) != 0)
-    at = np.arange(len(labels))
-    times = np.empty_like(at)
-    times[order] = at - np.maximum.accumulate(np.where(new, at, 0))
-    return times
+    return (at - np.maximum.accumulate(np.where(new, at, 0)))[order.argsort()]
 
 
 def check_numbers(name: str, numbers: "torch.Tensor | Sequence[int]", low: int, high: int) -> torch.Tensor:
     "`numbers` as int64 (N,), all from `low` to `high`"
-    numbers = torch.as_tensor(numbers)
-    whole = numbers.numel() == 0 or not numbers.is_floating_point() and numbers.dtype != torch.bool
-    if numbers.ndim != 1 or not whole:
-        raise UserError(f"{name}: expected a list of whole numbers, got {numbers.dtype} of shape {tuple(numbers.shape)}")
-    numbers = numbers.long()
-    if len(numbers) and not low <= numbers.min() <= numbers.max() <= high:
-        raise UserError(f"{name}: expected whole numbers from {low} to {high}, got {numbers.min()} to {numbers.max()}")
-    return numbers
+    given = torch.as_tensor(numbers)
+    if given.ndim != 1 or len(given) and (given.is_floating_point() or given.dtype == torch.bool):
+        raise UserError(f"{name}: expected a list of whole numbers, got {given.dtype} of shape {tuple(given.shape)}")
+    if len(given) and not low <= given.min() <= given.max() <= high:
+        raise UserError(f"{name}: expected whole numbers from {low} to {high}, got {given.min()} to {given.max()}")
+    return given.long()
 
-# %% ../../nbs/library/glyphs.ipynb #c36d6246
+# %% ../../nbs/library/glyphs.ipynb #01bd847d
 def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor | Sequence[int]", seed: int = 0,
                 show: bool = False, chunk: int = 256) -> torch.Tensor:
     "uint8 (N, 28, 28): each of the labels (N,) into the mapping, as the writer (N,) of that number draws it"
@@ -230,11 +221,18 @@ def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor |
     if len(labels) != len(writers):
         raise UserError(f"writers: expected one for each of the {len(labels)} labels, got {len(writers)}")
     times, images = times_before(labels.numpy(), writers.numpy()), torch.empty(len(labels), SIZE, SIZE, dtype=torch.uint8)
-    with progress(desc="Drawing glyphs", total=len(labels), unit=" glyphs", show=show) as bar:
-        for start in range(0, len(labels), chunk):
-            part = slice(start, start + chunk)
-            images[part] = draw_chunk(labels[part], writers[part].numpy(), times[part], seed)
-            bar.update(len(images[part]))
+
+    def draw(start: int) -> int:
+        part = slice(start, start + chunk)
+        images[part] = draw_chunk(labels[part], writers[part].numpy(), times[part], seed)
+        return len(images[part])
+
+    threads, bar = torch.get_num_threads(), progress(desc="Drawing glyphs", total=len(labels), unit=" glyphs", show=show)
+    torch.set_num_threads(1)  # each of the pool's threads draws its chunk alone
+    try:
+        with bar, ThreadPoolExecutor(threads) as pool:
+            for drawn in pool.map(draw, range(0, len(labels), chunk)): bar.update(drawn)
+    finally: torch.set_num_threads(threads)
     return images
 
 # %% ../../nbs/library/glyphs.ipynb #b7ee2371

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SKELETONS', 'HERSHEY_FONTS', 'HERSHEY_SKIPPED', 'WIDTHS', 'hershey_font', 'hershey', 'skeletons']
 
-# %% ../../nbs/library/skeletons.ipynb #f938d07d
-from functools import lru_cache
+# %% ../../nbs/library/skeletons.ipynb #0691518b
+from functools import cache
 
 import numpy as np
 
@@ -186,12 +186,12 @@ SKELETONS += """
 ? 1: 0,5 2,1 6,0 10,3 9,8 5,11 5,15 / 4,20 5,19 6,20 5,21 4,20 ; 1: 0,3 5,0 9,4 5,9 4,15 / 3,20 4,19 5,20 4,21 3,20
 """
 
-# %% ../../nbs/library/skeletons.ipynb #7d411f17
+# %% ../../nbs/library/skeletons.ipynb #3f4bb555
 HERSHEY_FONTS = {"futural": 0.6, "scripts": 0.3}  # and the weight of their ways of writing
 HERSHEY_SKIPPED = {"futural": "q", "scripts": "QZGIJ"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def hershey_font(font: str) -> object:
     "The Hershey font of that name, read once"
     from HersheyFonts import HersheyFonts
@@ -211,13 +211,13 @@ WIDTHS = {"0": 1.3, "1": 1.2, "2": 1.4, "3": 1.3, "5": 1.55, "7": 1.25, "9": 1.1
           "Y": 0.9, "Z": 1.65, "a": 1.4, "b": 1.0, "c": 1.55, "d": 1.05, "e": 1.35, "f": 1.4, "h": 1.0, "j": 1.4, "k": 1.35,
           "m": 1.75, "n": 1.1, "o": 1.3, "p": 1.15, "q": 1.35, "t": 1.4, "z": 1.5}  # the others 1.2
 
-# %% ../../nbs/library/skeletons.ipynb #247b9f0f
-@lru_cache(maxsize=None)
+# %% ../../nbs/library/skeletons.ipynb #3cc89a85
+@cache
 def skeletons(character: str) -> "list[tuple[float, Strokes]]":
     "Every way that we know to write `character`: how common it is, and its strokes as smooth paths"
     lines = [line[2:] for line in SKELETONS.splitlines() if line.startswith(character + " ")]
     if len(character) != 1 or not lines:
-        raise UserError(f"expected a character that can be drawn, got {character!r}; try a letter, a digit or one of !\"#&'()*+,-./:;?")
+        raise UserError(f"expected a character that can be drawn, got {character!r}; try an entry of the mapping but not a space")
     ways = [way.split(": ") for line in lines for way in line.split(" ; ")]
     ways = [(float(weight), [smooth(stroke) for stroke in read_strokes(strokes)]) for weight, strokes in ways]
     for font, weight in HERSHEY_FONTS.items() if character.isalnum() else ():

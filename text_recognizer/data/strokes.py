@@ -32,8 +32,8 @@ def curve(points: np.ndarray, steps: int = 12) -> np.ndarray:
         path.append(at * p[i] + leave * first + there * p[i + 1] + reach * last)
     return np.concatenate(path)
 
-# %% ../../nbs/library/strokes.ipynb #9cc7a6d2
-def is_corner(before: np.ndarray, at: np.ndarray, after: np.ndarray, degrees: float = 62) -> bool:
+# %% ../../nbs/library/strokes.ipynb #a2e40ffe
+def is_corner(before: np.ndarray, at: np.ndarray, after: np.ndarray, degrees: float = 95) -> bool:
     "True where the path turns by more than `degrees`, or where a point is given twice"
     a, b = at - before, after - at
     lengths = np.hypot(*a) * np.hypot(*b)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OPTIMIZER', 'LR', 'LOSS', 'ONE_CYCLE_TOTAL_STEPS', 'OneCycle', 'Metrics', 'BaseLitModel']
 
-# %% ../../nbs/library/lit_base.ipynb #7cd3d0ec
+# %% ../../nbs/library/lit_base.ipynb #45369900
 import argparse
 import difflib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..errors import UserError, check_fraction, check_integer
-from .metrics import CharacterErrorRate
+from .metrics import CharacterErrorRate, MeanLoss
 from ..metadata.emnist import MAPPING
 
 # %% ../../nbs/library/lit_base.ipynb #69494ebc
@@ -57,13 +57,14 @@ class OneCycle(torch.optim.lr_scheduler.OneCycleLR):
         "One optimizer step further, up to the last"
         if self.last_epoch < self.total_steps - 1: super().step(epoch)
 
-# %% ../../nbs/library/lit_base.ipynb #5d4d3b92
+# %% ../../nbs/library/lit_base.ipynb #87e5f6e3
 class Metrics(nn.Module):
     "What is counted in one stage: acc of labels (B,); of labels (B, S) also acc_padding_only, char_acc and cer"
     def __init__(self, num_classes: int, padding: "int | None") -> None:
         super().__init__()
         accuracy = dict(num_classes=num_classes, average="micro", validate_args=False)  # validating would wait for a GPU
         self.padding = padding
+        self.loss = MeanLoss()
         self.acc = MulticlassAccuracy(**accuracy)
         if padding is None: return
         self.acc_padding_only = MulticlassAccuracy(**accuracy)
@@ -79,7 +80,7 @@ class Metrics(nn.Module):
         self.cer.update(read, truth)
         return {"acc": self.acc, "acc_padding_only": self.acc_padding_only, "char_acc": self.char_acc, "cer": self.cer}
 
-# %% ../../nbs/library/lit_base.ipynb #1710081b
+# %% ../../nbs/library/lit_base.ipynb #b89ab6c4
 def _plain(args: "argparse.Namespace | Mapping | None") -> dict[str, Any]:
     "What of `args` can be written into a checkpoint: names, numbers, and None"
     given = dict(args) if isinstance(args, Mapping) else vars(args) if args is not None else {}
@@ -193,7 +194,9 @@ class BaseLitModel(pl.LightningModule):
 
     def _judge(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
         logits, y, loss = self._run(batch)
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(y), sync_dist=True)
+        mean = self.metrics[f"{stage}_metrics"].loss
+        mean.update(loss, len(y))
+        self.log(f"{stage}/loss", mean, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(y))
         self._log_metrics(stage, logits, y, prog_bar=("acc", "cer"))
 
     def _log_metrics(self, stage: str, logits: Tensor, y: Tensor, prog_bar: tuple[str, ...] = ()) -> None:

@@ -25,7 +25,7 @@ from .allocator import keep_memory
 from .resuming import KeepLast, Stopped, WholeFiles
 from .watching import LivePlot, OneLine, PrintSummary
 
-# %% ../../nbs/library/trainer.ipynb #8eea8898
+# %% ../../nbs/library/trainer.ipynb #46499b36
 _TALK = re.compile(r"(GPU|TPU|HPU) available: |💡 Tip|`Trainer.fit` stopped: `max_(epochs|steps)|"
                    r"Restor(ing|ed all) states|"
                    r"Loaded model weights|`Trainer\(limit_|`Trainer\(val_check_interval|Using .*Automatic Mixed Precision|"
@@ -36,6 +36,7 @@ _WARNINGS = [
     r".*isinstance\(treespec, LeafSpec\)` is deprecated",          # Lightning's own call
     r"(Checkpoint|Experiment logs) directory .* exists and is not empty",  # ours: the folder holds the configuration
     r"The dirpath has changed from",                               # a run that goes on does so in a folder of its own
+    r".*configured with multiple `ModelCheckpoint`",               # KeepLast comes after the best one, which is meant
     r"Using `DistributedSampler` with the dataloaders",            # our loaders repeat nothing
 ]
 

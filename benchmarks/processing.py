@@ -1,0 +1,156 @@
+"""The full EMNIST archive, processed by us and by scipy: seconds and peak memory, both sides in one run.
+
+Builds an archive with the official class counts, 814,255 images, out of the images of the sample that
+TEXT_RECOGNIZER_RAW holds (or of drawn glyphs, where there is no sample), in a temporary folder. Then, each in a process
+of its own and taking turns, it is
+
+- processed by the package: read, sampled, turned upright, checked, written as one HDF5 file and read back;
+- loaded whole with scipy and indexed, as the course's lab does, without writing anything.
+
+`processing.py [--rounds 3] [--keep FOLDER]`: --keep builds in FOLDER, and takes what an earlier run has built there.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+LIMIT_GB, WANTED_RATIO = 1.5, 2.0
+
+
+def official_counts() -> dict:
+    """Split -> the 62 class counts, from byclass_counts.csv in the raw folder."""
+    from text_recognizer.metadata.shared import raw_dirname
+
+    raw = raw_dirname()
+    found = [path for path in (raw / "emnist", raw) if (path / "byclass_counts.csv").is_file()] if raw else []
+    if not found:
+        sys.exit("processing.py: name a folder with byclass_counts.csv (in it or in its emnist/) in TEXT_RECOGNIZER_RAW")
+    with open(found[0] / "byclass_counts.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {split: [int(row[split]) for row in rows] for split in ("train", "test")}
+
+
+def build(folder: Path) -> Path:
+    """matlab.zip with the official counts, its images drawn with replacement from the sample's, in shuffled order."""
+    import numpy as np
+    from scipy.io import savemat
+
+    from text_recognizer.data.archives import find_emnist
+    from text_recognizer.metadata.shared import raw_dirname
+
+    sample, random, splits = find_emnist(raw_dirname()), np.random.default_rng(0), {}
+    for split, counts in official_counts().items():
+        labels, images = sample.labels(split), np.concatenate(list(sample.images(split)))
+        stored = images.transpose(0, 2, 1).reshape(len(images), 784)  # on its side, as the official archive has it
+        drawn = np.concatenate([random.choice(np.flatnonzero(labels == label), n) for label, n in enumerate(counts)])
+        random.shuffle(drawn)
+        columns = np.empty((784, len(drawn)), np.uint8)
+        for pixel in range(784):
+            columns[pixel] = stored[drawn, pixel]
+        splits[split] = {"images": columns.T, "labels": labels[drawn][:, None],
+                         "writers": np.zeros((len(drawn), 1), np.uint16)}
+    mat, path = folder / "emnist-byclass.mat", folder / "matlab.zip"
+    mapping = np.array([[i, ord(c)] for i, c in enumerate("0123456789")], np.uint8)
+    savemat(mat, {"dataset": {**splits, "mapping": mapping}}, do_compression=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(mat, "matlab/emnist-byclass.mat")
+    mat.unlink()
+    return path
+
+
+def peak_gb() -> float:
+    """This process's largest resident size so far."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024**2
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 ** (3 if sys.platform == "darwin" else 2)
+
+
+def ours(path: Path) -> list:
+    """Process as `EMNIST` does on its first use; sizes."""
+    from text_recognizer.data.emnist import EMNIST
+
+    emnist = EMNIST(source=str(path))
+    emnist.prepare_data()
+    emnist.setup()
+    return [len(emnist.data_train), len(emnist.data_val), len(emnist.data_test)]
+
+
+def scipys(path: Path) -> list:
+    """Load the whole file with scipy, index it, turn the images upright, divide; sizes."""
+    import numpy as np
+    from scipy.io import loadmat
+
+    from text_recognizer.data.emnist import divide, sample_to_balance
+
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        dataset = loadmat(archive.extract("matlab/emnist-byclass.mat", folder))["dataset"]
+    parts = []
+    for split in ("train", "test"):
+        images, labels = (dataset[split][0, 0][name][0, 0] for name in ("images", "labels"))
+        chosen = sample_to_balance(labels.ravel().astype(np.int64) + 4)
+        parts.append(images[chosen].reshape(-1, 28, 28).swapaxes(1, 2))
+    train, val = divide(len(parts[0]))
+    return [len(train), len(val), len(parts[1])]
+
+
+def one(side: str, path: Path) -> dict:
+    """Run one side in a fresh process."""
+    with tempfile.TemporaryDirectory() as data:
+        done = subprocess.run([sys.executable, __file__, "--side", side, "--keep", str(path)], stdout=subprocess.PIPE,
+                              text=True, check=True, env={**os.environ, "TEXT_RECOGNIZER_DATA": data})
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="build here, and use what is there")
+    parser.add_argument("--side", choices=["ours", "scipys"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        import text_recognizer.data.emnist  # noqa: F401 (importing is not what is measured)
+
+        start, cpu = time.perf_counter(), time.process_time()
+        sizes = {"ours": ours, "scipys": scipys}[args.side](args.keep)
+        print(json.dumps({"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu, "peak": peak_gb(),
+                          "sizes": sizes}))
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        path = folder / "matlab.zip"
+        if not path.exists():
+            path = build(folder)
+        print(f"archive of 814,255 images: {path.stat().st_size / 1e6:.0f} MB, built in {time.perf_counter() - start:.0f} s")
+        runs = {"ours": [], "scipys": []}
+        for number in range(args.rounds):
+            for side in runs:
+                runs[side].append(one(side, path))
+                last = runs[side][-1]
+                print(f"round {number + 1}  {side:7}  {last['seconds']:6.2f} s ({last['cpu']:5.2f} s of processor)  "
+                      f"peak {last['peak']:.2f} GB  {last['sizes']}", flush=True)
+    sizes = [run["sizes"] for side in runs.values() for run in side]
+    assert all(size == [260212, 65054, 53988] for size in sizes), f"expected the lab's sizes, got {sizes}"
+    peak = max(run["peak"] for run in runs["ours"])
+    # Of pairs that ran one after the other, since a shared machine is not equally busy all the time.
+    ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(runs["ours"], runs["scipys"]))
+    good = peak <= LIMIT_GB and ratio >= WANTED_RATIO
+    print(f"{'met' if good else 'MISSED'}: peak {peak:.2f} GB (at most {LIMIT_GB}), "
+          f"{ratio:.2f} times as fast as scipy (at least {WANTED_RATIO:g})")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
