@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NUM_CLASSES', 'MAT_NAME', 'IDX_NAMES', 'MAX_FILE', 'Choice', 'Taken', 'NoArchive', 'upright_columns', 'upright_rows',
-           'check_labels', 'check_counts', 'EmnistArchive', 'idx_length', 'spans', 'IdxArchive', 'keep_rows', 'ahead',
+           'check_labels', 'check_counts', 'EmnistArchive', 'idx_length', 'spans', 'IdxArchive', 'keep_rows',
            'upright_blocks', 'keep_columns', 'MatArchive', 'open_zip', 'find_emnist']
 
-# %% ../../nbs/library/archives.ipynb #13249bde
+# %% ../../nbs/library/archives.ipynb #7e4d83a8
 import struct
 import zipfile
 import zlib
@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .idx import Member, check_end, read_idx, read_idx_header, read_into, reading, room_for
-from .matlab import PARTS, SPLITS, walk_mat
+from .matlab import PARTS, SPLITS, ahead, walk_mat
 from ..errors import UserError, check_choice
 
 # %% ../../nbs/library/archives.ipynb #80901eb6
@@ -136,17 +136,7 @@ def keep_rows(blocks: Iterator[np.ndarray], chosen: np.ndarray, total: int, spli
     check_counts(start, total, split, where)
     return images
 
-# %% ../../nbs/library/archives.ipynb #a8d6d572
-def ahead(items: Iterator) -> Iterator:
-    "The items, each made in a thread of its own while the caller works on the one before"
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
-            del item
-
-
+# %% ../../nbs/library/archives.ipynb #7d9281e1
 def upright_blocks(columns: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
     "The upright images of (784, N), `size` at a time"
     for start in range(0, columns.shape[1], size): yield upright_columns(columns[:, start : start + size])
@@ -159,7 +149,7 @@ def keep_columns(columns: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(4) as threads: list(threads.map(pack, columns))
     return columns[:, : len(chosen)]
 
-# %% ../../nbs/library/archives.ipynb #5e4c22ba
+# %% ../../nbs/library/archives.ipynb #57bb4990
 class MatArchive(EmnistArchive):
     "matlab.zip, or the MATLAB file in it"
     kind = "matlab"
@@ -185,7 +175,7 @@ class MatArchive(EmnistArchive):
                 check_counts(columns.shape[1], len(labels), split, self.path)
                 parts = choose(labels, split)
                 columns = keep_columns(columns, np.concatenate(list(parts.values())))
-                for part, indices, span in spans(parts): yield part, labels[indices], upright_blocks(columns[:, span])
+                for part, indices, span in spans(parts): yield part, labels[indices], ahead(upright_blocks(columns[:, span]))
                 del columns
             while stream.read(1 << 20): pass  # to the end, where the zip's own checksum is compared
 

@@ -24,8 +24,8 @@ from ..errors import UserError, check_integer
 from ..metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from ..progress import progress
 
-# %% ../../nbs/library/glyphs.ipynb #94f906ac
-GLYPHS_VERSION = 2        # a new number whenever the same call draws something else
+# %% ../../nbs/library/glyphs.ipynb #b4427beb
+GLYPHS_VERSION = 3        # a new number whenever the same call draws something else
 POINTS = 64               # positions of the pen along a character
 SIZE, BORDER = 28, 2      # pixels: the frame, and what stays empty around the ink
 FIRST_TEST_WRITER, SPACE = 1 << 20, INVERSE_MAPPING[" "]
@@ -211,7 +211,7 @@ def check_numbers(name: str, numbers: "torch.Tensor | Sequence[int]", low: int, 
         raise UserError(f"{name}: expected whole numbers from {low} to {high}, got {given.min()} to {given.max()}")
     return given.long()
 
-# %% ../../nbs/library/glyphs.ipynb #01bd847d
+# %% ../../nbs/library/glyphs.ipynb #317b5b5c
 def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor | Sequence[int]", seed: int = 0,
                 show: bool = False, chunk: int = 256) -> torch.Tensor:
     "uint8 (N, 28, 28): each of the labels (N,) into the mapping, as the writer (N,) of that number draws it"
@@ -221,12 +221,10 @@ def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor |
     if len(labels) != len(writers):
         raise UserError(f"writers: expected one for each of the {len(labels)} labels, got {len(writers)}")
     times, images = times_before(labels.numpy(), writers.numpy()), torch.empty(len(labels), SIZE, SIZE, dtype=torch.uint8)
-
     def draw(start: int) -> int:
         part = slice(start, start + chunk)
         images[part] = draw_chunk(labels[part], writers[part].numpy(), times[part], seed)
         return len(images[part])
-
     threads, bar = torch.get_num_threads(), progress(desc="Drawing glyphs", total=len(labels), unit=" glyphs", show=show)
     torch.set_num_threads(1)  # each of the pool's threads draws its chunk alone
     try:

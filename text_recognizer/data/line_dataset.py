@@ -41,7 +41,7 @@ class ComposedLines(Dataset):
         x, y = self.__getitems__([int(index) % len(self)])
         return x[0], y[0]
 
-# %% ../../nbs/library/line_dataset.ipynb #1cecb45c
+# %% ../../nbs/library/line_dataset.ipynb #a99987e0
 class LineDataset(ComposedLines):
     "The lines of a `recipe`"
     def __init__(self, images: np.ndarray, recipe: Recipe, width: int):
@@ -61,18 +61,18 @@ class LineDataset(ComposedLines):
     def pixels(self, indices: "Sequence[int] | None" = None) -> torch.Tensor:
         "Pictures as bytes, uint8 (n, 28, width): of all lines, or of those that `indices` name"
         rows = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
-        recipes = [self.recipe.take(rows[at : at + 256]) for at in range(0, max(1, len(rows)), 256)]
+        recipes = [self.take(rows[at : at + 256]) for at in range(0, max(1, len(rows)), 256)]
         return torch.from_numpy(np.concatenate([compose(self.images, r.rows, r.steps, self.width) for r in recipes]))
 
     def view(self, indices: "torch.Tensor | Sequence[int]") -> "LineDataset":
         "The lines that `indices` name; no picture is copied"
         return LineDataset(self.images, self.recipe.take(np.asarray(indices, np.int64)), self.width)
 
-# %% ../../nbs/library/line_dataset.ipynb #38354c07
-class EndlessLines(ComposedLines):
+# %% ../../nbs/library/line_dataset.ipynb #59c32faf
+class EndlessLines(LineDataset):
     "`length` new lines an epoch: whatever number is asked for, `writer` writes that line"
     def __init__(self, writer: LineWriter, length: int, width: int):
-        super().__init__(writer.shelf.images, width)
+        ComposedLines.__init__(self, writer.shelf.images, width)
         self.writer, self.length = writer, length
 
     def __len__(self) -> int: return self.length
