@@ -160,16 +160,13 @@ def test_without_validation_the_latest_is_kept(tmp_path, capsys, monkeypatch):
 
 
 def test_help_has_the_course_s_groups_in_their_order():
-    start = time.perf_counter()
     done = run_python(SCRIPT, "--help", "--model_class", "LineCNNSimple", "--data_class", "EMNISTLines", COLUMNS="80")
-    seconds = time.perf_counter() - start
     assert done.returncode == 0 and not done.stderr
     places = [done.stdout.index(f"{group}:") for group in ("Trainer Args", "Data Args", "Model Args", "LitModel Args")]
     assert places == sorted(places)
     for flag in ("--max_epochs", "--overfit_batches", "--max_length", "--window_stride", "--one_cycle_max_lr", "--gpus"):
         assert f"  {flag} " in done.stdout
     assert max(len(group.splitlines()) for group in done.stdout.split("\n\n")) <= 50, "a group fits a screen"
-    assert seconds < 60  # 5 s on a free machine; this one may be busy
 
 
 @pytest.mark.parametrize(("argv", "said"), [

@@ -4,11 +4,7 @@ Every glyph carries its identity in its ink: in the left column, which no other 
 label, its number and its part. So a line can be read back from its pixels alone, whatever the overlap.
 """
 
-import json
 import multiprocessing
-import os
-import subprocess
-import sys
 from argparse import Namespace
 
 import numpy as np
@@ -19,7 +15,6 @@ from torch.utils.data import DataLoader
 import text_recognizer.metadata.emnist as metadata
 from text_recognizer.data.base_data_module import ready
 from text_recognizer.data.emnist_lines import EMNISTLines
-from text_recognizer.data.sentence_generator import SentenceGenerator, find_archives
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import UserError
 
@@ -185,31 +180,6 @@ def test_a_stream_travels_to_spawned_workers(data_dir):
                         multiprocessing_context=multiprocessing.get_context("spawn"))
     x = torch.cat([x for x, _ in loader])
     assert torch.equal(x, lines.data_train.__getitems__(range(8))[0])
-
-
-SECOND_START = """
-import json, sys, time
-import torch, pytorch_lightning  # as everywhere in the package
-from text_recognizer.data.sentence_generator import SentenceGenerator
-start = time.process_time()
-SentenceGenerator(source=sys.argv[1]).generate(max_length=16)
-print(json.dumps(1000 * (time.process_time() - start)))
-"""
-
-
-def test_a_second_start_is_quick(data_dir):
-    """The corpus at hand (Brown if there is one), stripped once: a fresh process then draws from it within 50 ms.
-
-    Milliseconds of this process, so that another one's work does not count; the best of three.
-    """
-    source = "brown" if find_archives() else "python"
-    SentenceGenerator(source=source)
-    taken = []
-    while len(taken) < 3 and min(taken, default=50) >= 50:
-        done = subprocess.run([sys.executable, "-c", SECOND_START, source], env=dict(os.environ), check=True,
-                              capture_output=True, text=True)
-        taken.append(json.loads(done.stdout))
-    assert min(taken) < 50, f"milliseconds: {taken}"
 
 
 def test_arguments_of_others_are_no_trouble(data_dir):
