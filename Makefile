@@ -9,12 +9,13 @@ ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 .PHONY: lab test lessons docs bench readme check clean
 
 lab: $(READY)  ## open JupyterLab at the first lesson (or print its address)
-	$(BIN)/jupyter lab $(ROOT_FLAG) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(LAB_FLAGS) nbs/01_convolutions.ipynb
+	$(BIN)/jupyter lab $(ROOT_FLAG) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  --ServerApp.root_dir=nbs --LabApp.default_url=/lab/tree/01_convolutions.ipynb $(LAB_FLAGS)
 
 test: $(READY)  ## run the tests of every notebook, then pytest; closes with a count
 	@status=0; \
 	$(BIN)/python tools/test_notebooks.py || status=1; \
-	$(BIN)/python -m pytest || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile || status=1; \
 	exit $$status
 
 lessons: $(READY)  ## run all notebooks top to bottom and save their outputs

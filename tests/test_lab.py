@@ -60,7 +60,7 @@ def test_lab_opens_the_first_lesson(lab):
     notebook = json.loads(get(f"{address}/api/contents/01_convolutions.ipynb"))
     assert notebook["type"] == "notebook"
     assert "onvolution" in "".join(notebook["content"]["cells"][0]["source"])
-    shown = re.escape(f"{address}/lab/tree/01_convolutions.ipynb?token=")
+    shown = re.escape(f"{address}/lab/tree/01_convolutions.ipynb?token=")  # the address of the lesson itself
     assert re.search(shown, printed.read_text()), "the address must be printed"
 
 

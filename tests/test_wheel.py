@@ -38,7 +38,8 @@ def test_import_from_an_empty_folder(installed, tmp_path):
 
 def test_train_from_an_empty_folder(installed, tmp_path, glyph_data):
     short = [word for part in ("train", "val", "test") for word in (f"--limit_{part}_batches", "2")]
-    done = run_python("-m", "text_recognizer.training.run_experiment", "--data_source", "glyphs", "--data_fraction", "0.02",
+    command = "import sys; from text_recognizer.training.run_experiment import main; sys.exit(main())"
+    done = run_python("-c", command, "--data_source", "glyphs", "--data_fraction", "0.02",
                       "--conv_dim", "8", *short, cwd=tmp_path, PYTHONPATH=str(installed),
                       TEXT_RECOGNIZER_DATA=str(glyph_data))
     assert done.returncode == 0, done.stderr
