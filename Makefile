@@ -6,7 +6,7 @@ READY = $(VENV)/.ready
 # Jupyter asks for this flag when it runs as root, as it does in a container.
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-.PHONY: lab test lessons docs bench readme check clean
+.PHONY: lab test test-all test-oldest lessons docs bench results weights readme check clean
 
 lab: $(READY)  ## open JupyterLab at the first lesson (or print its address)
 	$(BIN)/jupyter lab $(ROOT_FLAG) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
@@ -18,6 +18,12 @@ test: $(READY)  ## run the tests of every notebook, then pytest; closes with a c
 	$(BIN)/python -m pytest -n 2 --dist loadfile || status=1; \
 	exit $$status
 
+test-all: $(READY)  ## pytest with the robustness suite whole, which closes with a table: about 20 minutes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --thorough
+
+test-oldest:  ## the same short tests with the oldest Python and the oldest packages that settings.ini allows
+	$(PYTHON) tools/oldest.py
+
 lessons: $(READY)  ## run all notebooks top to bottom and save their outputs
 	$(BIN)/python tools/address.py
 	$(BIN)/python tools/run_notebooks.py
@@ -25,6 +31,12 @@ lessons: $(READY)  ## run all notebooks top to bottom and save their outputs
 
 bench: $(READY)  ## run every benchmark; each prints its ratio last
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+results: $(READY)  ## the table of docs/results.md: every network on every source (about an hour; can be broken off)
+	$(BIN)/python tools/results.py
+
+weights: $(READY)  ## train the network that comes with the package again (about 15 minutes)
+	$(BIN)/python tools/make_weights.py
 
 docs: $(VENV)/.docs  ## build the site into docs/_build/site
 	$(BIN)/python tools/build_docs.py

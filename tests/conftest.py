@@ -6,6 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from closing_table import (  # noqa: F401 (pytest finds hooks and fixtures by their names here)
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_pyfunc_call,
+    pytest_terminal_summary,
+    tally,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TEXT_RECOGNIZER_OFFLINE", "1")  # tests never download

@@ -141,6 +141,30 @@ def test_overfit_two_batches(tmp_path, capsys, monkeypatch):
     assert "On the batches that it was trained on: accuracy 1.000" in text
 
 
+def test_lr_find_trains_as_if_the_rate_had_been_typed(tmp_path, capsys, monkeypatch):
+    few = [*SHORT, "--batch_size", 32, "--limit_train_batches", 6, "--limit_val_batches", 1, "--limit_test_batches", 1]
+    for search, rate in ((["--lr_find", 50], "lr"), (["--lr_find", 50, "--one_cycle_max_lr", 0.5], "one_cycle_max_lr")):
+        text = inside(*few, *search, cwd=tmp_path, capsys=capsys, monkeypatch=monkeypatch)
+        value = re.search(rf"training with --{rate} (\S+)$", text, re.MULTILINE)[1]
+        found = best_of(text)
+        assert (found.parent / "lr_find.png").read_bytes().startswith(b"\x89PNG") and 1e-5 < float(value) < 0.1
+        config = yaml.safe_load((found.parent / "config.yaml").read_text())
+        assert config[rate] == float(value) and "lr_find" not in config
+        typed = best_of(inside(*few, f"--{rate}", value, cwd=tmp_path, capsys=capsys, monkeypatch=monkeypatch))
+        ours, theirs = read_checkpoint(found)["state_dict"], read_checkpoint(typed)["state_dict"]
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), "bit for bit the same run"
+
+
+def test_augmentation_is_kept_with_the_run(tmp_path, capsys, monkeypatch):
+    few = [*SHORT, "--batch_size", 32, "--limit_train_batches", 4, "--limit_val_batches", 1, "--limit_test_batches", 1]
+    losses = []
+    for more in ([], ["--augment", 1], ["--augment", 1]):
+        text = inside(*few, *more, cwd=tmp_path, capsys=capsys, monkeypatch=monkeypatch)
+        losses.append(test_score(text, "test/loss"))
+        assert read_checkpoint(best_of(text))["hyper_parameters"]["args"]["augment"] == (1.0 if more else 0.0)
+    assert losses[1] == losses[2] != losses[0], "seeded, and it does something"
+
+
 def test_fast_dev_run_leaves_nothing(tmp_path, capsys, monkeypatch):
     text = inside(*SHORT, "--fast_dev_run", cwd=tmp_path, capsys=capsys, monkeypatch=monkeypatch)
     assert "test/acc" in text and "Best model" not in text
@@ -181,6 +205,9 @@ def test_help_has_the_course_s_groups_in_their_order():
     (["--precision", "17"], "17"),
     (["--strategy", "dpp"], "dpp"),
     (["--limit_train_batches", "1.5"], "1.5"),
+    (["--augment", "-1"], "augment: expected a number in [0, 3], got -1.0"),
+    (["--lr_find", "3"], "lr_find: expected a whole number of at least 10, got 3"),
+    (["--lr_find", "--gpus", "0", "--num_nodes", "2"], "--lr_find: expected one device"),
     (["--logger", "wandbb"], "--logger: expected one of csv, tensorboard, wandb, got 'wandbb'; did you mean wandb?"),
     (["--load_checkpoint", "gone.ckpt"], "found nothing at gone.ckpt"),
     (["--load_checkpoint", "a", "--ckpt_path", "b"], "got both"),
@@ -286,8 +313,9 @@ def test_wandb_offline_needs_no_account(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
-    """DDP over gloo: the same losses as one process at the same global batch; one log, one table, one best model."""
-    settings = [*SHORT[:-2], "--accelerator", "cpu", "--fc_dropout", 0, "--max_epochs", 2, "--limit_train_batches", 31]
+    """DDP over gloo: the losses of one process at the same global batch, augmented; one log, one table, one best model."""
+    settings = [*SHORT[:-2], "--accelerator", "cpu", "--fc_dropout", 0, "--augment", 1, "--max_epochs", 2,
+                "--limit_train_batches", 31]
     curves, printed = [], []
     for name, more in (("one", ["--batch_size", 32]), ("two", ["--batch_size", 16, "--devices", 2, "--strategy", "ddp"])):
         (tmp_path / name).mkdir()

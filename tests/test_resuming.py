@@ -19,6 +19,9 @@ from text_recognizer.training.resuming import KeepLast
 from text_recognizer.training.trainer import make_trainer
 
 EPOCHS, BATCHES = 3, 7  # 21 steps, the last batch of an epoch a short one
+draw = random.Random(1804)
+# In which step, how many seconds into it (in the middle of writing a checkpoint too), and how many steps between two of them.
+KILLS = [(step, 0.03 * draw.random(), draw.choice([1, 1, 2, 5])) for step in sorted(draw.sample(range(EPOCHS * BATCHES), 10))]
 fork = multiprocessing.get_context("fork")  # a child has torch imported already
 
 
@@ -45,13 +48,13 @@ class Count(pl.Callback):
 
 
 def train(folder: Path, ckpt_path, every: int, step, workers: int = 0, **kwargs) -> None:
-    """A run of EPOCHS epochs with dropout and Adam; leaves what it ends with in final.pt."""
+    """A run of EPOCHS epochs with dropout, augmentation, Adam and a schedule; leaves what it ends with in final.pt."""
     torch.set_num_threads(1)
     pl.seed_everything(3, verbose=False)
     data = Noise(batch_size=16, num_workers=workers)
     from argparse import Namespace
     model = CNN(data.config(), Namespace(conv_dim=2, fc_dim=8))
-    lit_model = BaseLitModel(model, {"lr": 0.01, "one_cycle_max_lr": 0.02})
+    lit_model = BaseLitModel(model, {"lr": 0.01, "one_cycle_max_lr": 0.02, "augment": 1.0})
     trainer = make_trainer(max_epochs=EPOCHS, default_root_dir=folder, accelerator="cpu", enable_progress_bar=False,
                            callbacks=[KeepLast(every=every), Count(step)], **kwargs)
     trainer.fit(lit_model, datamodule=data, ckpt_path=ckpt_path)
@@ -60,14 +63,14 @@ def train(folder: Path, ckpt_path, every: int, step, workers: int = 0, **kwargs)
                 "losses": {name: float(value) for name, value in trainer.callback_metrics.items()}}, folder / "final.pt")
 
 
-def run(folder: Path, ckpt_path=None, every=1, kill=None, **kwargs):
-    """`train` in a process of its own; killed once it has begun step `kill`; the steps that it began."""
+def run(folder: Path, ckpt_path=None, every=1, kill=None, after=0.01, **kwargs):
+    """`train` in a process of its own; killed `after` seconds of step `kill`; the steps that it began."""
     step = fork.Value("i", -1)
     child = fork.Process(target=train, args=(folder, ckpt_path, every, step), kwargs=kwargs)
     child.start()
     if kill is not None:
         while step.value < kill and child.is_alive(): time.sleep(0.0005)
-        time.sleep(random.random() * 0.03)  # anywhere within the step, in the middle of writing a checkpoint too
+        time.sleep(after)
         os.kill(child.pid, signal.SIGKILL)
     child.join(120)
     assert child.exitcode == (0 if kill is None else -signal.SIGKILL), f"exit code {child.exitcode}"
@@ -101,13 +104,20 @@ def check_end(folder, uninterrupted):
     for name in ("validation/loss", "validation/acc"): assert final["losses"][name] == uninterrupted["losses"][name]
 
 
-@pytest.mark.parametrize("kill", [0, 3, 6, 7, 10, 13, 14, 16, 19, 20])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, kill):
-    run(tmp_path, kill=kill)
+@pytest.mark.parametrize(("kill", "after", "every"), KILLS)
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, kill, after, every):
+    run(tmp_path, every=every, kill=kill, after=after)
     checkpoint = newest(tmp_path)
     if checkpoint is not None: torch.load(checkpoint, weights_only=True)  # whole, whenever the kill came
-    run(tmp_path, ckpt_path=checkpoint)
+    run(tmp_path, ckpt_path=checkpoint, every=every)
     check_end(tmp_path, uninterrupted)
+
+
+def test_ten_kills_are_ten():
+    """Spread over the run: in each epoch, and in the first and the last step of one."""
+    steps = [step for step, _, _ in KILLS]
+    assert len(set(steps)) == 10 and {step // BATCHES for step in steps} == {0, 1, 2}
+    assert {0, BATCHES - 1} <= {step % BATCHES for step in steps}
 
 
 def test_from_a_checkpoint_of_some_steps_ago(tmp_path, uninterrupted):

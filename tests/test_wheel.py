@@ -1,4 +1,4 @@
-"""The wheel builds, and what it installs imports and trains from an empty folder."""
+"""The wheel builds, from the source distribution, and what it installs imports, trains and reads from an empty folder."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run_python
 
-PARTS = ("text_recognizer", "settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("text_recognizer", "settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def installed(tmp_path_factory) -> Path:
     for part in PARTS:
         if (ROOT / part).is_dir(): shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         else: shutil.copy(ROOT / part, source / part)
-    built = run_python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(source / "dist"), cwd=source)
+    built = run_python("-m", "build", "--no-isolation", "--outdir", str(source / "dist"), cwd=source)  # wheel out of sdist
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = (source / "dist").glob("*.whl")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, wheel], check=True)
@@ -45,3 +45,20 @@ def test_train_from_an_empty_folder(installed, tmp_path, glyph_data):
     assert done.returncode == 0, done.stderr
     assert "Best model saved at:" in done.stdout.splitlines()[-1]
     assert list(tmp_path.rglob("*.ckpt")), "the checkpoint belongs below the folder that the command was run in"
+
+
+def test_the_network_comes_along(installed, tmp_path):
+    program = ("import torch; from text_recognizer.reading.pretrained import load_pretrained, pretrained_info;"
+               "print(load_pretrained()(torch.zeros(1, 1, 28, 28)).shape[1], len(pretrained_info()['sha256']))")
+    done = run_python("-c", program, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert done.stdout.split() == ["83", "64"], done.stderr
+    weights = installed / "text_recognizer" / "reading" / "weights"
+    assert sorted(path.name for path in weights.iterdir()) == ["cnn.json", "cnn.pt"]
+    assert sum(path.stat().st_size for path in weights.iterdir()) < 4_000_000, "a few megabytes at most"
+
+
+def test_the_commands_are_installed(installed):
+    (entries,) = installed.glob("*.dist-info/entry_points.txt")
+    text = entries.read_text()
+    assert "read-line = text_recognizer.reading.command:main" in text
+    assert "text-recognizer = text_recognizer.training.run_experiment:main" in text

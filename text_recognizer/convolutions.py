@@ -114,7 +114,7 @@ def count_multiplications(layer: nn.Module, output_shape: "tuple[int, ...]") -> 
     outputs = torch.Size(output_shape).numel()
     return outputs * layer.weight[0].numel()
 
-# %% ../nbs/01_convolutions.ipynb #c4080d7b
+# %% ../nbs/01_convolutions.ipynb #aeee3d8b
 class LayerCost(NamedTuple):
     "What one layer costs for one image"
     name: str
@@ -124,7 +124,7 @@ class LayerCost(NamedTuple):
     output_bytes: int
 
 class CostTable(list):
-    "A list of `LayerCost`s that prints as a table and knows its totals"
+    "The costs of all layers: a list that prints as a table and knows its totals"
     def total(self, what: str) -> int: return sum(getattr(cost, what) for cost in self)
 
     def __repr__(self) -> str:

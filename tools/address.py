@@ -1,4 +1,4 @@
-"""Write the public address of settings.ini into the lessons: `address.py`.
+"""Write the public address of settings.ini into the lessons and their solutions: `address.py`.
 
 Two places need it: the link "Open in Colab" under each lesson's title, and the set-up cell, which on Colab installs the
 package. While `user` is empty there is no link, and the set-up cell does nothing.
@@ -48,7 +48,7 @@ def stamp(notebook: nbformat.NotebookNode, name: str, root: Path = ROOT) -> nbfo
 
 
 def main() -> int:
-    for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+    for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")) + sorted((ROOT / "nbs" / "solutions").glob("[0-9]*.ipynb")):
         before = nbformat.read(path, as_version=4)
         after = stamp(nbformat.read(path, as_version=4), path.relative_to(ROOT).as_posix())
         if after != before:

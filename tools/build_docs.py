@@ -1,4 +1,7 @@
-"""Build the site into docs/_build/site from the committed notebooks: `build_docs.py`. No network is needed."""
+"""Build the site into docs/_build/site from the committed notebooks: `build_docs.py`. No network is needed.
+
+Fails, and says where, when a link within the site leads nowhere.
+"""
 
 import json
 import re
@@ -7,6 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from address import address, settings
+from check_links import site_faults
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 BUILD = DOCS / "_build"
@@ -14,19 +20,38 @@ STAGE, SITE = BUILD / "stage", BUILD / "site"
 DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.MULTILINE)
 HIDDEN = re.compile(r"^#\s*\|\s*(hide|default_exp)\b", re.MULTILINE)
 ECHO_OFF = re.compile(r"^#\s*\|\s*echo:\s*false", re.MULTILINE)
+EXPORTED = re.compile(r"^#\s*\|\s*exports?\b", re.MULTILINE)
+FOLDER = re.compile(r"\]\(([a-z_]+)/?\)")
+TO_DOCS = re.compile(r"\]\(((?:\.\./)*)\.\./docs/([\w.#-]+)\)")
+OFF_SITE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:tests|tools|training|benchmarks|text_recognizer)/[^)\s]+|[A-Z]+\.\w+)\)")
 
 
 def staged(notebook: dict) -> dict:
-    """The notebook as a page: without nbdev's directives, without the cells that they hide."""
+    """The notebook as a page: without nbdev's directives, without the cells that they hide, exported cells marked."""
     cells = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and (HIDDEN.search(source) or not DIRECTIVE.sub("", source).strip()): continue
-        if ECHO_OFF.search(source): cell.setdefault("metadata", {})["tags"] = ["remove-input"]
-        if cell["cell_type"] == "code": source = DIRECTIVE.sub("", source)
-        # The quoted promise under a title is nbdev's convention; here it reads better as a lead.
+        if cell["cell_type"] == "code":
+            if HIDDEN.search(source) or not DIRECTIVE.sub("", source).strip(): continue
+            tags = {"remove-input": ECHO_OFF, "exported": EXPORTED}
+            cell.setdefault("metadata", {})["tags"] = [tag for tag, form in tags.items() if form.search(source)]
+            source = DIRECTIVE.sub("", source)
+        elif cell["cell_type"] == "markdown":
+            source = OFF_SITE.sub(in_repository, TO_DOCS.sub(r"](\1\2)", FOLDER.sub(first_page, source)))
         cells.append({**cell, "source": source.splitlines(keepends=True)})
     return {**notebook, "cells": cells}
+
+
+def in_repository(link: re.Match) -> str:
+    """A link to a file that is no page: to the repository where its address is known, else the file's name alone."""
+    web = address(ROOT)
+    return f"[{link[1]}]({web}/blob/{settings(ROOT)['branch']}/{link[2]})" if web else f"`{link[2]}`"
+
+
+def first_page(link: re.Match) -> str:
+    """A link to a folder of notebooks, which a repository can show and a site cannot, as one to the folder's first page."""
+    found = sorted((ROOT / "nbs" / link[1]).glob("*.ipynb"))
+    return f"]({link[1]}/{found[0].name})" if found else link[0]
 
 
 def stage() -> None:
@@ -37,10 +62,13 @@ def stage() -> None:
         target = STAGE / path.relative_to(ROOT / "nbs")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(staged(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
-    for page in DOCS.glob("*.md"): shutil.copy(page, STAGE / page.name)
+    for page in DOCS.glob("*.md"):  # on the site they lie beside the lessons
+        text = page.read_text(encoding="utf-8").replace("](../nbs/", "](")
+        (STAGE / page.name).write_text(OFF_SITE.sub(in_repository, text), encoding="utf-8")
     if (DOCS / "images").is_dir(): shutil.copytree(DOCS / "images", STAGE / "images")
     static = STAGE / "_static"
     static.mkdir()
+    shutil.copy(DOCS / "site.css", static)
     sys.path.insert(0, str(DOCS))
     from conf import MATHJAX
     shutil.copytree(MATHJAX, static / "mathjax")
@@ -82,7 +110,10 @@ def main() -> int:
     stage()
     shutil.rmtree(SITE, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-j", "auto", "-c", DOCS, "-d", BUILD / "doctrees"]
-    return subprocess.run([*map(str, command), str(STAGE), str(SITE)]).returncode
+    status = subprocess.run([*map(str, command), str(STAGE), str(SITE)]).returncode
+    faults = site_faults(SITE, address(ROOT) or "")
+    print(*faults, sep="\n")
+    return status or bool(faults)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from nbdev.clean import clean_nb, process_write
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_RUN = re.compile(r"^#\s*\|\s*eval:\s*false", re.MULTILINE)
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Client(NotebookClient):
@@ -36,6 +37,13 @@ def code_sha256(notebook: dict) -> str:
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()
 
 
+def without_widgets(notebook: dict) -> None:
+    """A saved page has no kernel behind it: where a widget brings a picture of itself, only the picture stays."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}): output["data"].pop(WIDGET, None)
+
+
 def run(path: Path) -> float:
     """Execute the notebook in its own folder and write it back, cleaned; seconds taken."""
     notebook = nbformat.read(path, as_version=4)
@@ -45,6 +53,7 @@ def run(path: Path) -> float:
                     resources={"metadata": {"path": str(path.parent)}})
     client.execute()
     seconds = time.perf_counter() - start
+    without_widgets(notebook)
     notebook.metadata["executed"] = code_sha256(notebook)
     temporary = path.with_suffix(".running")
     nbformat.write(notebook, temporary)

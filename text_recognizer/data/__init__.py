@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EMNIST', 'EMNISTLines', 'MNIST', 'SentenceGenerator', 'BaseDataModule', 'BaseDataset', 'split_dataset']
 
-# %% ../../nbs/library/packages_data.ipynb #5be2cff5
+# %% ../../nbs/library/packages_data.ipynb #bebf0ca3
 from .base_data_module import BaseDataModule
 from .emnist import EMNIST
 from .emnist_lines import EMNISTLines
@@ -13,4 +13,5 @@ from .mnist import MNIST
 from .sentence_generator import SentenceGenerator
 from .util import BaseDataset, split_dataset
 
+# %% ../../nbs/library/packages_data.ipynb #75a10ad2
 _all_ = ["EMNIST", "EMNISTLines", "MNIST", "SentenceGenerator", "BaseDataModule", "BaseDataset", "split_dataset"]

@@ -114,7 +114,7 @@ class LoadedLines(WrittenLines):
 
     def train_dataloader(self) -> DataLoader:
         "Lines in a new order each epoch; new lines each epoch when `streaming`"
-        if not self.streaming or self.data_train is None: return self._loader(self.data_train, shuffle=True)
+        if not self.streaming or self.data_train is None: return super().train_dataloader()
         return DataLoader(self.data_train, self.batch_size, sampler=FreshNumbers(self.data_train), collate_fn=ready,
                           num_workers=self.num_workers, pin_memory=torch.cuda.is_available(),
                           persistent_workers=self.num_workers > 0)

@@ -8,7 +8,7 @@ __all__ = ['FORMAT', 'PARTS', 'OFFICIAL_SIZES', 'Parts', 'Sample', 'Divide', 'SO
            'from_archive', 'from_glyphs', 'say_once', 'check_source', 'find_raw', 'find_official', 'downloaded_dirname',
            'find_downloaded', 'load_source']
 
-# %% ../../nbs/library/emnist_processing.ipynb #4e0ea985
+# %% ../../nbs/library/emnist_processing.ipynb #6b224288
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,15 +20,14 @@ import numpy as np
 import torch
 
 from .archives import EmnistArchive, NoArchive, find_emnist
-from .idx import fast_zlib
 from ..errors import UserError
-from ..files import locked, replacing
+from ..files import SEAL, is_sealed, locked, replacing, require_space, seal
 from ..metadata.emnist import NUM_SPECIAL_TOKENS
 from ..metadata.shared import data_dirname, raw_dirname
 from ..progress import progress
 
-# %% ../../nbs/library/emnist_processing.ipynb #ccd14141
-FORMAT = 1
+# %% ../../nbs/library/emnist_processing.ipynb #b82300b4
+FORMAT = 2
 PARTS = ("train", "val", "test")
 OFFICIAL_SIZES = {"train": 697_932, "test": 116_323}
 
@@ -47,7 +46,7 @@ def processed_path(key: str) -> Path:
     "Where the processed file of the source `key` is kept"
     return data_dirname() / "processed" / f"emnist-{key}.h5"
 
-# %% ../../nbs/library/emnist_processing.ipynb #0728b65c
+# %% ../../nbs/library/emnist_processing.ipynb #bb6bb085
 Parts = Iterable["tuple[str, np.ndarray, Iterable[np.ndarray]]"]
 
 
@@ -55,29 +54,27 @@ Parts = Iterable["tuple[str, np.ndarray, Iterable[np.ndarray]]"]
 def write_processed(path: Path, parts: Parts, key: str, show: bool = True) -> Iterator[dict]:
     "Write (part, labels (N,), chunks of images) for each part; the block adds attributes, then the file appears, whole"
     with replacing(path) as temporary:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", userblock_size=SEAL) as file:
             file.attrs.update({"format": FORMAT, "key": key, "official": False})
             for part, labels, chunks in parts:
-                y = file.create_dataset(f"y_{part}", data=np.asarray(labels, np.uint8))
-                x = file.create_dataset(f"x_{part}", (len(labels), 28, 28), np.uint8)
-                y.attrs["crc32"] = fast_zlib.crc32(np.asarray(labels, np.uint8))
-                x.attrs["crc32"] = write_chunks(x, chunks, f"Processing {part}", show)
+                require_space(path, 785 * len(labels))
+                file.create_dataset(f"y_{part}", data=np.asarray(labels, np.uint8))
+                write_chunks(file.create_dataset(f"x_{part}", (len(labels), 28, 28), np.uint8), chunks, part, show)
             yield file.attrs
-            file.attrs["complete"] = True
+        seal(temporary)
 
 
-def write_chunks(x: h5py.Dataset, chunks: Iterable[np.ndarray], desc: str, show: bool) -> int:
-    "Fill `x` from chunks, with a progress bar; the CRC-32 of all of them"
-    at, crc = 0, 0
-    with progress(desc=desc, total=len(x), unit=" images", show=show) as bar:
+def write_chunks(x: h5py.Dataset, chunks: Iterable[np.ndarray], part: str, show: bool) -> None:
+    "Fill `x` from chunks, with a progress bar"
+    at = 0
+    with progress(desc=f"Processing {part}", total=len(x), unit=" images", show=show) as bar:
         for chunk in chunks:
             x[at : at + len(chunk)] = chunk
-            at, crc = at + len(chunk), fast_zlib.crc32(chunk, crc)
+            at += len(chunk)
             bar.update(len(chunk))
-    if at != len(x): raise UserError(f"{desc}: expected {len(x):,} images, found {at:,}")
-    return crc
+    if at != len(x): raise UserError(f"images for {part}: expected {len(x):,}, found {at:,}")
 
-# %% ../../nbs/library/emnist_processing.ipynb #30041ca5
+# %% ../../nbs/library/emnist_processing.ipynb #f63fb469
 def mapped(dataset: h5py.Dataset) -> torch.Tensor:
     "A contiguous dataset as a tensor whose memory is the file's"
     if not dataset.size: return torch.zeros(dataset.shape, dtype=torch.uint8)
@@ -86,28 +83,25 @@ def mapped(dataset: h5py.Dataset) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def read_part(file: h5py.File, part: str, check: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    "Images and labels of one part; ValueError if they are not what was written"
+def read_part(file: h5py.File, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    "Images and labels of one part; ValueError if they do not belong together"
     x, y = file[f"x_{part}"], file[f"y_{part}"]
     if x.shape != (*y.shape, 28, 28) or {x.dtype, y.dtype} != {np.dtype(np.uint8)}: raise ValueError("shapes")
-    images, labels = mapped(x), y[:]
-    if check and (fast_zlib.crc32(images.numpy()), fast_zlib.crc32(labels)) != (x.attrs["crc32"], y.attrs["crc32"]):
-        raise ValueError("checksums")
-    return images, torch.from_numpy(labels).long()
+    return mapped(x), torch.from_numpy(y[:]).long()
 
 
-def read_processed(path: Path, check: bool = True) -> "Processed | None":
-    "The file at `path`, or None where there is none that is whole; `check=False` takes the checksums on trust"
-    if not path.is_file(): return None
+def read_processed(path: Path, official: bool = False) -> "Processed | None":
+    "The file at `path`; None where there is none that is whole, or with `official` none of the whole official archive"
+    if not is_sealed(path): return None
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs["format"] != FORMAT or not file.attrs["complete"]: return None
+            if file.attrs["format"] != FORMAT or official and not file.attrs["official"]: return None
             found = Processed(path, str(file.attrs["source"]), str(file.attrs["key"]))
-            for part in PARTS: found.images[part], found.labels[part] = read_part(file, part, check)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError): return None  # h5py's ways to say: it is not that file
+            for part in PARTS: found.images[part], found.labels[part] = read_part(file, part)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError): return None  # sealed, and of some other version
     return found
 
-# %% ../../nbs/library/emnist_processing.ipynb #46fde5ad
+# %% ../../nbs/library/emnist_processing.ipynb #81df04ed
 def make_processed(key: str, write: Callable[[Path], None]) -> Processed:
     "The processed file of `key`, made by `write(path)` first if it is not there or not whole"
     path = processed_path(key)
@@ -116,11 +110,11 @@ def make_processed(key: str, write: Callable[[Path], None]) -> Processed:
         if found := read_processed(path): return found  # another process made it while this one waited
         if path.exists(): print(f"{path.name} is damaged or of another version; making it again", file=sys.stderr)
         write(path)
-        found = read_processed(path, check=False)
+        found = read_processed(path)
     if found is None: raise UserError(f"{path}: was written but cannot be read back; is the disk full, or failing?")
     return found
 
-# %% ../../nbs/library/emnist_processing.ipynb #a7db8513
+# %% ../../nbs/library/emnist_processing.ipynb #3ec63b48
 Sample = Callable[[np.ndarray], np.ndarray]
 Divide = Callable[[int], "tuple[np.ndarray, np.ndarray]"]
 
@@ -130,6 +124,8 @@ def chosen_parts(archive: EmnistArchive, sample: Sample, divide: Divide, counts:
     def choose(labels: np.ndarray, split: str) -> dict[str, np.ndarray]:
         counts[split] = len(labels)
         chosen = sample(labels.astype(np.int64) + NUM_SPECIAL_TOKENS)
+        if not len(chosen):
+            raise UserError(f"{archive.path}: {len(labels):,} {split} images are too few to sample from; use a larger archive")
         if split == "test": return {"test": chosen}
         first, second = divide(len(chosen))
         return {"train": chosen[first], "val": chosen[second]}
@@ -187,7 +183,7 @@ def check_source(source: object) -> str:
         raise UserError(f"source: expected auto, nist, glyphs or a path that exists, and there is no {source}")
     return str(source)
 
-# %% ../../nbs/library/emnist_processing.ipynb #7daa6b35
+# %% ../../nbs/library/emnist_processing.ipynb #c45f2ff3
 def find_raw() -> "EmnistArchive | None":
     "The archive in the folder that TEXT_RECOGNIZER_RAW names; None when it is unset or has none"
     if (folder := raw_dirname()) is None: return None
@@ -199,10 +195,7 @@ def find_raw() -> "EmnistArchive | None":
 def find_official() -> "Processed | None":
     "A processed file of the whole official archive, made by an earlier run"
     for path in sorted(processed_path("x").parent.glob("emnist-nist-*.h5")):
-        try:
-            with h5py.File(path, "r") as file: official = bool(file.attrs["official"])
-        except (OSError, KeyError): continue  # not a whole file of ours: as if it were not there
-        if official and (found := read_processed(path)): return found
+        if found := read_processed(path, official=True): return found
     return None
 
 # %% ../../nbs/library/emnist_processing.ipynb #5bd7b825

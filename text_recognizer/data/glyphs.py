@@ -30,7 +30,7 @@ POINTS = 64               # positions of the pen along a character
 SIZE, BORDER = 28, 2      # pixels: the frame, and what stays empty around the ink
 FIRST_TEST_WRITER, SPACE = 1 << 20, INVERSE_MAPPING[" "]
 
-# %% ../../nbs/library/glyphs.ipynb #ef4350bf
+# %% ../../nbs/library/glyphs.ipynb #59344253
 def scramble(x: np.ndarray) -> np.ndarray:
     "For each number of `x`, uint64, another that looks random"
     x = x + np.uint64(0x9E3779B97F4A7C15)
@@ -49,7 +49,7 @@ def keys_of(*numbers: "np.ndarray | int") -> np.ndarray:
 def chances(keys: np.ndarray, count: int) -> torch.Tensor:
     "`count` uniform numbers in (0, 1) for each key, float32 (N, count)"
     bits = scramble(keys[:, None] + np.arange(1, count + 1, dtype=np.uint64)) >> np.uint64(40)
-    return torch.from_numpy((bits.astype(np.float32) + 0.5) / (1 << 24))
+    return torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) / np.float32(1 << 24))  # NumPy 1 would make it float64
 
 
 def normals(keys: np.ndarray, count: int) -> torch.Tensor:
@@ -194,7 +194,7 @@ def draw_chunk(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, see
     inside = image[:, BORDER:-BORDER, BORDER:-BORDER]
     return F.pad(inside.mul(255).round_().to(torch.uint8), (BORDER,) * 4)
 
-# %% ../../nbs/library/glyphs.ipynb #d45a3988
+# %% ../../nbs/library/glyphs.ipynb #ac584886
 def times_before(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
     "For each of the labels (N,), how many earlier ones are the same label by the same writer"
     order, at = np.lexsort((writers, labels)), np.arange(len(labels))
@@ -204,7 +204,9 @@ def times_before(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
 
 def check_numbers(name: str, numbers: "torch.Tensor | Sequence[int]", low: int, high: int) -> torch.Tensor:
     "`numbers` as int64 (N,), all from `low` to `high`"
-    given = torch.as_tensor(numbers)
+    try: given = torch.as_tensor(numbers)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(f"{name}: expected a list of whole numbers, got {numbers!r:.80}") from error
     if given.ndim != 1 or len(given) and (given.is_floating_point() or given.dtype == torch.bool):
         raise UserError(f"{name}: expected a list of whole numbers, got {given.dtype} of shape {tuple(given.shape)}")
     if len(given) and not low <= given.min() <= given.max() <= high:

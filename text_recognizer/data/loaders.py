@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EpochSampler', 'InOrder', 'Place', 'Loader', 'DeviceLoader']
 
-# %% ../../nbs/library/loaders.ipynb #1649f7ee
+# %% ../../nbs/library/loaders.ipynb #53356e3a
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from .util import BaseDataset
+from .util import BaseDataset, applied, gathers
 
-# %% ../../nbs/library/loaders.ipynb #742dc2ea
+# %% ../../nbs/library/loaders.ipynb #149f7d5b
 class EpochSampler(DistributedSampler):
     "Indices in an order that (seed, epoch) decide; every `replicas`-th from `rank` on; Lightning sets the epoch"
     def __init__(self, dataset: Dataset, seed: int = 0, shuffle: bool = True, rank: int = 0, replicas: int = 1,
@@ -46,6 +46,7 @@ class EpochSampler(DistributedSampler):
         n = len(self.dataset)
         return -(-n // self.num_replicas) if self.repeat else len(range(self.rank, n, self.num_replicas))
 
+# %% ../../nbs/library/loaders.ipynb #e91fb8ee
 class InOrder(EpochSampler, SequentialSampler):
     "All indices in their own order, as evaluation takes them; Lightning sees by the class that nothing is shuffled"
     def __init__(self, dataset: Dataset, rank: int = 0, replicas: int = 1, repeat: bool = False) -> None:
@@ -86,7 +87,7 @@ class Loader(Place, DataLoader):
             self.done += 1
             yield batch
 
-# %% ../../nbs/library/loaders.ipynb #f4547881
+# %% ../../nbs/library/loaders.ipynb #d3ffcb5e
 class DeviceLoader(Place):
     "Batches of a BaseDataset whose images and labels live on `device`; transforms run there, on whole batches"
     def __init__(self, dataset: BaseDataset, batch_size: int, sampler: EpochSampler, device: "torch.device | str") -> None:
@@ -98,8 +99,7 @@ class DeviceLoader(Place):
     @staticmethod
     def serves(dataset: Any) -> bool:
         "True for a plain BaseDataset of tensors whose transforms take whole batches"
-        return (type(dataset) is BaseDataset and isinstance(dataset.data, Tensor) and isinstance(dataset.targets, Tensor)
-                and all(t is None or getattr(t, "batched", False) for t in (dataset.transform, dataset.target_transform)))
+        return type(dataset) is BaseDataset and gathers(dataset)
 
     @staticmethod
     def fits(dataset: BaseDataset, device: "torch.device | str") -> bool:
@@ -114,6 +114,4 @@ class DeviceLoader(Place):
         self.order_of.epoch += 1
         for rows in order.split(self.batch_size)[self._begin():]:
             self.done += 1
-            x, y = self.data[rows], self.targets[rows]
-            of_x, of_y = self.dataset.transform, self.dataset.target_transform
-            yield (of_x(x) if of_x else x), (of_y(y) if of_y else y)
+            yield applied(self.dataset.transform, self.data[rows]), applied(self.dataset.target_transform, self.targets[rows])

@@ -6,7 +6,7 @@
 __all__ = ['SEED', 'CONTENT', 'COUNTS', 'SHAPES', 'content_sha256', 'read_mnist', 'file_of', 'download_folder', 'find_mnist',
            'locate', 'read_split', 'MNIST']
 
-# %% ../../nbs/library/mnist.ipynb #f3428b4f
+# %% ../../nbs/library/mnist.ipynb #b3975dfb
 import argparse
 import hashlib
 import struct
@@ -18,8 +18,8 @@ import torch
 from .idx import read_idx
 from .base_data_module import BaseDataModule, setting
 from .downloads import fetch_mnist
-from .util import BaseDataset, split_dataset, stratified_indices, to_image
-from ..errors import UserError, check_fraction
+from .util import BaseDataset, check_data_fraction, split_dataset, stratified_indices, to_image
+from ..errors import UserError
 from ..metadata.mnist import DIMS, MAPPING, OUTPUT_DIMS, TEST_SIZE, TRAIN_SIZE, VAL_SIZE
 from ..metadata.shared import data_dirname, raw_dirname
 
@@ -90,7 +90,7 @@ def read_split(folder: Path, split: str, fraction: float) -> list[BaseDataset]:
     of_part = [part.targets if part.indices is None else part.targets[part.indices] for part in parts]
     return [part.view(stratified_indices(labels, fraction, SEED)) for part, labels in zip(parts, of_part)]
 
-# %% ../../nbs/library/mnist.ipynb #25544205
+# %% ../../nbs/library/mnist.ipynb #587be690
 class MNIST(BaseDataModule):
     "MNIST's digits: items are an image, float32 (1, 28, 28) in [0, 1], and a label, int64"
     title = "MNIST"
@@ -98,8 +98,7 @@ class MNIST(BaseDataModule):
     def __init__(self, args: "argparse.Namespace | None" = None, *, fraction: "float | None" = None,
                  batch_size: "int | None" = None, num_workers: "int | None" = None) -> None:
         super().__init__(args, batch_size=batch_size, num_workers=num_workers)
-        self.data_fraction = check_fraction("data_fraction", setting(args, "data_fraction", fraction, 1.0))
-        if self.data_fraction == 0: raise UserError("data_fraction: expected a number above 0 and at most 1, got 0")
+        self.data_fraction = check_data_fraction(setting(args, "data_fraction", fraction, 1.0))
         self.mapping, self.input_dims, self.output_dims = list(MAPPING), DIMS, OUTPUT_DIMS
 
     @staticmethod

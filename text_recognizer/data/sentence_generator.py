@@ -100,11 +100,11 @@ def find_archives() -> list[Path]:
         names = [raw / "nltk" / "corpora" / "brown.zip", raw / "corpora" / "brown.zip", raw / "brown.zip", *names]
     return [name for name in names if name.is_file()]
 
-# %% ../../nbs/library/sentence_generator.ipynb #1106e8ed
+# %% ../../nbs/library/sentence_generator.ipynb #ff18e812
 BROWN_URLS = ["https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/corpora/brown.zip"]
 TIMEOUT = 6.0  # seconds until a server answers, and between two of its packets
 LARGEST_ARCHIVE = 20 << 20
-_unreachable: list[str] = []  # why the one attempt of this process failed
+_unreachable: list[str] = []  # why the one attempt failed
 
 def _opened(url: str) -> object:
     answer: queue.Queue = queue.Queue()
@@ -117,6 +117,7 @@ def _opened(url: str) -> object:
     if isinstance(found, Exception): raise found
     return found
 
+# %% ../../nbs/library/sentence_generator.ipynb #13c9ca47
 def download_brown() -> bytes:
     "NLTK's brown.zip, from the first of `BROWN_URLS` that sends it"
     if offline(): raise UserError("TEXT_RECOGNIZER_OFFLINE is set, so the Brown corpus was not downloaded")
@@ -130,7 +131,7 @@ def download_brown() -> bytes:
     raise UserError(f"the Brown corpus could not be downloaded ({'; '.join(_unreachable)}); "
                     "put brown.zip in a folder and name it in TEXT_RECOGNIZER_RAW")
 
-# %% ../../nbs/library/sentence_generator.ipynb #e6aa0f5d
+# %% ../../nbs/library/sentence_generator.ipynb #6e78cd97
 class Text(NamedTuple):
     "Plain words, where they come from, and a key of that for file names"
     words: "bytes | memoryview"
@@ -145,6 +146,7 @@ def _brown() -> Text:
     key = f"brown-{_md5(archive)[:8]}"
     return Text(cached_words(key, lambda: brown_words(archive)), "the Brown corpus", key)
 
+# %% ../../nbs/library/sentence_generator.ipynb #39dbc5a9
 def _reference() -> Text:
     def collect() -> bytes:
         from pydoc_data.topics import topics
@@ -160,20 +162,21 @@ def _own(path: Path) -> Text:
     if not words: raise UserError(f"{path}: no word is left once punctuation is stripped; choose another text")
     return Text(words, f"the text file {path.name}", f"text-{_md5(words)[:8]}")
 
-# %% ../../nbs/library/sentence_generator.ipynb #70fc447f
+# %% ../../nbs/library/sentence_generator.ipynb #b216410f
 _told: set[str] = set()
 
 def find_text(source: "str | Path | None" = None) -> Text:
     "The text of `source`: auto (or None), brown, python, or the path of a text file"
+    if source is not None and not isinstance(source, (str, Path)):
+        raise UserError(f"source: expected auto, brown, python or a text file, got {source!r:.80}")
     if source == "python": return _reference()
     if source == "brown": return _brown()
     if source not in (None, "auto"): return _own(Path(source))
     try: return _brown()
     except UserError as error:
         text = _reference()
-        line = f"{error}. Sentences come from {text.source}."
-        if not _told: print(line, file=sys.stderr, flush=True)
-        _told.add(line)
+        if not _told: print(f"{error}. Sentences come from {text.source}.", file=sys.stderr, flush=True)
+        _told.add(text.key)
         return text
 
 # %% ../../nbs/library/sentence_generator.ipynb #309674d9
@@ -188,7 +191,7 @@ def _reach(starts: np.ndarray, max_length: int, barred: np.ndarray, end: int) ->
     reach = starts + np.int32(max_length)
     return np.minimum(reach, np.append(barred, end)[barred.searchsorted(starts)]) if len(barred) else reach
 
-# %% ../../nbs/library/sentence_generator.ipynb #6a080105
+# %% ../../nbs/library/sentence_generator.ipynb #3eb2896d
 class Words:
     "Snippets of whole words from a text of ASCII `codes`, called `source` in messages"
     def __init__(self, codes: np.ndarray, source: str):
@@ -204,17 +207,14 @@ class Words:
             barred = np.flatnonzero(~np.array(allowed)[self.codes])
         words = np.flatnonzero(self._edges[1:] <= _reach(self._edges[:-1] + 1, max_length, barred, len(self.codes)))
         if len(self._known) >= 8: self._known.clear()
-        self._known[max_length, characters] = barred, words
-        return barred, words
+        return self._known.setdefault((max_length, characters), (barred, words))
 
-# %% ../../nbs/library/sentence_generator.ipynb #6c626e7f
+# %% ../../nbs/library/sentence_generator.ipynb #c621029e
 class Snippets(Words):
     "Words, and what can be cut out of them"
     def spans(self, fractions: np.ndarray, max_length: int,
               characters: "str | None" = None) -> tuple[np.ndarray, np.ndarray]:
-        """Where snippets start and end, chosen by `fractions` (n, 2) in [0, 1): the first word, and the last.
-
-        With `characters`, snippets hold no others (a space is always allowed)."""
+        "Starts and ends of snippets, by `fractions` (n, 2) in [0, 1): first word, last; of `characters` and spaces, if given"
         max_length = min(max_length, len(self.codes))
         barred, words = self._fitting(max_length, characters)
         if not len(words):
@@ -225,12 +225,12 @@ class Snippets(Words):
         count = ends.searchsorted(_reach(starts, max_length, barred, len(self.codes)), "right") - first
         return starts, ends[first + (fractions[:, 1] * count).astype(np.int64)]
 
-# %% ../../nbs/library/sentence_generator.ipynb #eae925f9
+# %% ../../nbs/library/sentence_generator.ipynb #4a0eafce
 class SentenceGenerator(Snippets):
     "Snippets of whole words from the Brown corpus, or from `source`: auto, brown, python or a text file"
     def __init__(self, max_length: "int | None" = None, *, source: "str | Path | None" = None, seed: "int | None" = None):
         self.max_length = max_length if max_length is None else check_integer("max_length", max_length, minimum=1)
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed if seed is None else check_integer("seed", seed))
         words, source, self.source_key = find_text(source)
         super().__init__(np.frombuffer(words, np.uint8), source)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Source', 'small_range', 'RangeFetcher', 'extent', 'zip_errors', 'unpack', 'fetch_members']
 
-# %% ../../nbs/library/zip_members.ipynb #d779d5b8
+# %% ../../nbs/library/zip_members.ipynb #068859b8
 import io
 import shutil
 import struct
@@ -21,7 +21,7 @@ from text_recognizer.data.fetching import (
     Expected, Piece, bar_for, check, download, is_there, piece_of, range_of, require_space, twice,
 )
 from .servers import Broken, Damaged, Failure, NoRanges, ask, body_of, pause
-from ..files import replacing
+from ..files import replacing, sweep
 from ..progress import Bar
 
 # %% ../../nbs/library/zip_members.ipynb #bca54334
@@ -86,10 +86,13 @@ def zip_errors() -> Iterator[None]:
     try: yield
     except broken as error: raise Damaged(f"expected a zip archive, got something that is none ({error})") from error
 
-# %% ../../nbs/library/zip_members.ipynb #b7823177
+# %% ../../nbs/library/zip_members.ipynb #ad7e604e
 def unpack(archive: zipfile.ZipFile, member: Expected, folder: Path) -> None:
     "One member of the zip to its place, checked before it gets its name"
-    with replacing(folder / member.name) as temporary:
+    target = folder / member.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target)  # we hold the lock of the whole download
+    with replacing(target, member.size) as temporary:
         with zip_errors(), archive.open(member.name) as packed, open(temporary, "wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
         check(temporary, member)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['BaseLitModel']
 
-# %% ../../nbs/library/packages_lit_models.ipynb #9a56db39
+# %% ../../nbs/library/packages_lit_models.ipynb #3dabc750
 from .base import BaseLitModel
 
+# %% ../../nbs/library/packages_lit_models.ipynb #2a00cea0
 _all_ = ["BaseLitModel"]

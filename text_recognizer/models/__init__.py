@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['CNN', 'ConvBlock', 'LineCNNSimple', 'MLP', 'ResCNN']
 
-# %% ../../nbs/library/packages_models.ipynb #16b92633
+# %% ../../nbs/library/packages_models.ipynb #b058627a
 from .cnn import CNN, ConvBlock
 from .line_cnn_simple import LineCNNSimple
 from .mlp import MLP
 from .res_cnn import ResCNN
 
+# %% ../../nbs/library/packages_models.ipynb #3b5e6b7e
 _all_ = ["CNN", "ConvBlock", "LineCNNSimple", "MLP", "ResCNN"]

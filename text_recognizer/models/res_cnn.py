@@ -23,7 +23,7 @@ class ConvNorm(nn.Sequential):
         conv = nn.Conv2d(input_channels, output_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
         super().__init__(conv, nn.BatchNorm2d(output_channels))
 
-# %% ../../nbs/library/res_cnn.ipynb #f15e6c96
+# %% ../../nbs/library/res_cnn.ipynb #c8d25e7c
 class ResBlock(nn.Module):
     "relu(x + change(x)), where the change is two 3x3 convolutions; a stride above 1 makes the image smaller"
     def __init__(self, input_channels: int, output_channels: int, stride: int = 1) -> None:
@@ -31,12 +31,14 @@ class ResBlock(nn.Module):
         self.conv1 = ConvNorm(input_channels, output_channels, stride=stride)
         self.conv2 = ConvNorm(output_channels, output_channels)
         same = stride == 1 and input_channels == output_channels
-        self.shortcut = nn.Identity() if same else ConvNorm(input_channels, output_channels, 1, stride)
-        nn.init.zeros_(self.conv2[1].weight)
+        self.stride = stride  # taken by the slice: torch's own backward of a 1x1 step of 2 crashes with 2 to 7 channels
+        self.shortcut = nn.Identity() if same else ConvNorm(input_channels, output_channels, 1)
+        if same: nn.init.zeros_(self.conv2[1].weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         "(B, input_channels, H, W) to (B, output_channels, H/stride, W/stride), rounded up"
-        return F.relu(self.shortcut(x) + self.conv2(F.relu(self.conv1(x))))
+        taken = x[..., :: self.stride, :: self.stride]
+        return F.relu(self.shortcut(taken) + self.conv2(F.relu(self.conv1(x))))
 
 # %% ../../nbs/library/res_cnn.ipynb #aecf0c96
 def make_stage(input_channels: int, output_channels: int, num_blocks: int, strided: bool = True) -> nn.Sequential:
@@ -47,8 +49,8 @@ def make_stage(input_channels: int, output_channels: int, num_blocks: int, strid
     layers += [ResBlock(output_channels, output_channels) for _ in range(num_blocks - 1)]
     return nn.Sequential(*layers)
 
-# %% ../../nbs/library/res_cnn.ipynb #a5843974
-RES_DIM = 64
+# %% ../../nbs/library/res_cnn.ipynb #6b9f4131
+RES_DIM = 32
 NUM_STAGES = 2
 NUM_BLOCKS = 1
 STEM_STRIDE = 2
@@ -58,40 +60,44 @@ FC_DROPOUT = 0.25
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     "Add the ResCNN's command-line arguments to `parser`"
-    parser.add_argument("--res_dim", type=int, default=RES_DIM,
-                        help="Channels of the first stage; each further one doubles them.")
-    parser.add_argument("--num_stages", type=int, default=NUM_STAGES, help="Stages; each but the first halves the image.")
+    parser.add_argument("--res_dim", type=int, default=RES_DIM, help="Channels of the stem; each stage doubles them.")
+    parser.add_argument("--num_stages", type=int, default=NUM_STAGES, help="Stages; each halves the image.")
     parser.add_argument("--num_blocks", type=int, default=NUM_BLOCKS, help="Residual blocks in each stage.")
     parser.add_argument("--stem_stride", type=int, default=STEM_STRIDE, help="Stride of the first convolution.")
     parser.add_argument("--downsampling", default=DOWNSAMPLING, choices=["stride", "pool"],
                         help="How a stage halves the image: a convolution with a stride of 2, or a max-pool.")
     parser.add_argument("--fc_dropout", type=float, default=FC_DROPOUT,
-                        help="Share of the averaged features left out at random in each training step.")
+                        help="Share of the last map left out at random in each training step.")
     return parser
 
-# %% ../../nbs/library/res_cnn.ipynb #06c91b7b
+# %% ../../nbs/library/res_cnn.ipynb #4792e43e
+def _checked(args: dict) -> tuple[int, int, int, int, bool, float]:
+    "res_dim, num_stages, num_blocks, stem_stride, whether to halve by strides, and fc_dropout"
+    sizes = {"res_dim": RES_DIM, "num_stages": NUM_STAGES, "num_blocks": NUM_BLOCKS, "stem_stride": STEM_STRIDE}
+    numbers = [check_integer(name, args.get(name, default), minimum=1) for name, default in sizes.items()]
+    strided = check_choice("downsampling", args.get("downsampling", DOWNSAMPLING), ("stride", "pool")) == "stride"
+    return *numbers, strided, check_fraction("fc_dropout", args.get("fc_dropout", FC_DROPOUT), closed=False)
+
+# %% ../../nbs/library/res_cnn.ipynb #a8e5c2bd
 class ResCNN(nn.Module):
-    "A stem, stages of residual blocks, the average over positions, and a dense layer to the logits"
+    "A stem, stages of residual blocks, and a dense layer from the last, small map to the logits"
     def __init__(self, data_config: dict, args: "argparse.Namespace | None" = None) -> None:
         super().__init__()
         self.data_config, self.args = data_config, vars(args) if args is not None else {}
         self.input_dims, self.num_classes = dims_and_classes(data_config)
-        width = check_integer("res_dim", self.args.get("res_dim", RES_DIM), minimum=1)
-        num_stages = check_integer("num_stages", self.args.get("num_stages", NUM_STAGES), minimum=1)
-        num_blocks = check_integer("num_blocks", self.args.get("num_blocks", NUM_BLOCKS), minimum=1)
-        stem_stride = check_integer("stem_stride", self.args.get("stem_stride", STEM_STRIDE), minimum=1)
-        strided = check_choice("downsampling", self.args.get("downsampling", DOWNSAMPLING), ("stride", "pool")) == "stride"
-        fc_dropout = check_fraction("fc_dropout", self.args.get("fc_dropout", FC_DROPOUT), closed=False)
-        self.stem = nn.Sequential(ConvNorm(self.input_dims[0], width, stride=stem_stride), nn.ReLU())
-        widths = [width * 2 ** max(0, stage) for stage in range(-1, num_stages)]  # the stem's, then each stage's
-        self.stages = nn.Sequential(*[make_stage(*pair, num_blocks, strided) for pair in zip(widths, widths[1:])])
+        channels, height, width = self.input_dims
+        first, stages, blocks, stride, strided, fc_dropout = _checked(self.args)
+        widths = [first * 2 ** stage for stage in range(stages + 1)]      # the stem's, then each stage's
+        self.stem = nn.Sequential(ConvNorm(channels, first, stride=stride), nn.ReLU())
+        self.stages = nn.Sequential(*[make_stage(*pair, blocks, strided) for pair in zip(widths, widths[1:])])
         self.dropout = nn.Dropout(fc_dropout)
-        self.fc = nn.Linear(widths[-1], self.num_classes)
+        smaller = stride * 2 ** stages                                    # every rounding is up
+        self.fc = nn.Linear(widths[-1] * -(-height // smaller) * -(-width // smaller), self.num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         "Images (B, C, H, W) to logits (B, classes)"
         check_images(x, self.input_dims)
-        x = self.stages(self.stem(x))             # (B, channels, h, w)
-        return self.fc(self.dropout(x.mean((2, 3))))  # (B, classes)
+        x = self.stages(self.stem(x))                # (B, channels, h, w)
+        return self.fc(self.dropout(x.flatten(1)))   # (B, classes)
 
     add_to_argparse = staticmethod(add_arguments)

@@ -40,7 +40,7 @@ def other_logger(kind: str, root: "Path | str", version: int) -> Logger:
                             "expected `wandb login` before, or WANDB_MODE=offline") from error
     return logger
 
-# %% ../../nbs/library/loggers.ipynb #1ae66970
+# %% ../../nbs/library/loggers.ipynb #084ed9d3
 def as_text(labels: Tensor, mapping: list[str]) -> str:
     "A label, or the labels of a line without the padding at its end, as text"
     characters = [mapping[label] for label in labels.reshape(-1).tolist()]
@@ -58,7 +58,7 @@ def pictures(pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], count:
         found.append(((image[0].float() * 255).byte().cpu(), said if said == true else f"{said} (meant: {true})"))
     return found
 
-
+# %% ../../nbs/library/loggers.ipynb #9704b57d
 class LogPredictions(pl.Callback):
     "Sends a few validation images, and what was read in them, to TensorBoard or Weights & Biases"
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,

@@ -6,11 +6,12 @@
 __all__ = ['DATA_CLASSES', 'MODEL_CLASSES', 'nearest', 'data_class', 'model_class', 'setup_data_and_model_from_args',
            'checkpoint_path', 'read_checkpoint', 'checkpoint_args', 'load_weights', 'load_run']
 
-# %% ../../nbs/library/training_util.ipynb #5ffb20c0
+# %% ../../nbs/library/training_util.ipynb #e41b24c4
 import argparse
 import difflib
 import importlib
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import nn
 
 from ..errors import UserError
 
-# %% ../../nbs/library/training_util.ipynb #9f55bb87
+# %% ../../nbs/library/training_util.ipynb #dd2c6ca4
 DATA_CLASSES = {"EMNIST": "text_recognizer.data.emnist", "EMNISTLines": "text_recognizer.data.emnist_lines",
                 "MNIST": "text_recognizer.data.mnist"}
 MODEL_CLASSES = {"CNN": "text_recognizer.models.cnn", "LineCNNSimple": "text_recognizer.models.line_cnn_simple",
@@ -32,7 +33,7 @@ def nearest(name: str, names: Any) -> str:
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
-
+# %% ../../nbs/library/training_util.ipynb #de2e2eaf
 def _class(flag: str, name: str, known: dict[str, str]) -> type:
     if name in known: return getattr(importlib.import_module(known[name]), name)
     module_name, _, class_name = name.rpartition(".")
@@ -56,14 +57,18 @@ def model_class(name: str) -> type:
     "The network called `name`"
     return _class("model_class", name, MODEL_CLASSES)
 
-# %% ../../nbs/library/training_util.ipynb #b3c721d5
+# %% ../../nbs/library/training_util.ipynb #d86826bc
 def setup_data_and_model_from_args(args: argparse.Namespace) -> tuple[Any, nn.Module]:
     "The data module that `args.data_class` names, and the network `args.model_class` made for it"
     data_type, model_type = data_class(args.data_class), model_class(args.model_class)
     data = data_type(args)
-    return data, model_type(data_config=data.config(), args=args)
+    try: return data, model_type(data_config=data.config(), args=args)
+    except (RuntimeError, MemoryError, OverflowError, TypeError) as error:  # torch's ways to say: too many numbers
+        if not re.search("alloc|verflow|memory|size", f"{type(error).__name__} {error}"): raise
+        raise UserError(f"model_class: a {args.model_class} with these arguments does not fit into memory; "
+                        "make it smaller") from error
 
-# %% ../../nbs/library/training_util.ipynb #ce605ec7
+# %% ../../nbs/library/training_util.ipynb #f22e6d1f
 def checkpoint_path(path: "Path | str") -> Path:
     "`path` itself if it is a file; of a run's folder the best checkpoint in it"
     path = Path(path).expanduser()
@@ -76,7 +81,7 @@ def checkpoint_path(path: "Path | str") -> Path:
         raise UserError(f"checkpoint: expected a .ckpt file in {path}, found none; did the run end its first epoch?")
     return found[0]
 
-
+# %% ../../nbs/library/training_util.ipynb #8ad8fdbd
 def read_checkpoint(path: "Path | str") -> dict[str, Any]:
     "What a checkpoint holds, read without unpickling any class"
     path = checkpoint_path(path)
@@ -84,7 +89,7 @@ def read_checkpoint(path: "Path | str") -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise UserError(f"checkpoint: expected a checkpoint that torch.load can read with weights_only=True, found {path}, "
                         f"which is another kind of file or is damaged") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise UserError(f"checkpoint: expected a Lightning checkpoint with a state_dict, found something else in {path}")
     return checkpoint
 
@@ -92,10 +97,11 @@ def read_checkpoint(path: "Path | str") -> dict[str, Any]:
 def checkpoint_args(path: "Path | str", checkpoint: "dict[str, Any] | None" = None) -> dict[str, Any]:
     "The arguments of the run that made a checkpoint; empty when it was not made by run_experiment"
     checkpoint = read_checkpoint(path) if checkpoint is None else checkpoint
-    args = (checkpoint.get("hyper_parameters") or {}).get("args") or {}
-    return dict(args) if "model_class" in args and "data_class" in args else {}
+    kept = checkpoint.get("hyper_parameters")
+    args = kept.get("args") if isinstance(kept, dict) else None
+    return dict(args) if isinstance(args, dict) and "model_class" in args and "data_class" in args else {}
 
-
+# %% ../../nbs/library/training_util.ipynb #e20b2b1e
 def load_weights(module: nn.Module, checkpoint: dict[str, Any], path: "Path | str") -> None:
     "Put the weights of `checkpoint` into `module`; a `UserError` names the first part that does not fit"
     ours, theirs = module.state_dict(), checkpoint["state_dict"]

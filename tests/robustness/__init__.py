@@ -1,0 +1,1 @@
+"""The ten kinds of harm that a class does to a program, done to the real one."""

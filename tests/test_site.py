@@ -1,0 +1,82 @@
+"""What people read: its links lead somewhere, its pages need no kernel, and its notebooks are fit for the site."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+from build_docs import staged  # noqa: E402
+from check_links import anchors, outside_fault, pages, site_faults, source_faults  # noqa: E402
+
+
+def notebook(*cells: tuple[str, str]) -> dict:
+    return {"cells": [{"cell_type": kind, "source": text.splitlines(keepends=True), "metadata": {}} for kind, text in cells],
+            "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def test_links_of_the_sources_lead_somewhere():
+    assert len(pages()) > 40
+    assert source_faults() == []
+
+
+def test_a_broken_link_is_noticed(tmp_path):
+    (tmp_path / "nbs").mkdir()
+    text = ("# A *title*, here\n[there](other.ipynb), [up](../README.md#two-commands), [own](#a-title-here), `[code](no.md)`, "
+            "[gone](gone.ipynb), [lost](other.ipynb#nowhere), [web](https://example.org/)\n\n```\n[fenced](no.md)\n```\n")
+    (tmp_path / "nbs" / "page.ipynb").write_text(json.dumps(notebook(("markdown", text))))
+    (tmp_path / "nbs" / "other.ipynb").write_text(json.dumps(notebook(("code", "# [no](link.md)"))))
+    (tmp_path / "README.md").write_text("# Title\n## Two commands\n")
+    assert anchors(tmp_path / "README.md") == {"title", "two-commands"}
+    faults = source_faults(tmp_path)
+    assert [fault.split()[1] for fault in faults] == ["gone.ipynb", "other.ipynb#nowhere", "https://example.org/"], faults
+
+
+@pytest.mark.parametrize(("label", "target", "sound"), [
+    ("arXiv:1702.05373", "https://arxiv.org/abs/1702.05373", True), ("2017", "https://arxiv.org/abs/1702.05373", True),
+    ("arXiv:1702.05373", "https://arxiv.org/abs/1702.05374", False), ("paper", "https://arxiv.org/pdf/1702.05373", False),
+    ("doi:10.1109/5.726791", "https://doi.org/10.1109/5.726791", True), ("x", "https://doi.org/5.726791", False),
+    ("code", "https://github.com/somebody/text_recognizer/blob/main/README.md", True), ("x", "https://example.org", False)])
+def test_outside_links_are_literature(label, target, sound):
+    fault = outside_fault(label, target, own="https://github.com/somebody/text_recognizer")
+    assert (fault is None) == sound, fault
+
+
+def test_broken_links_of_a_site_are_noticed(tmp_path):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "index.html").write_text('<h1 id="top">x</h1><a href="part/a.html#here">1</a><a href="part/a.html#gone">2</a>'
+                                         '<a href="no.html">3</a><a href="#top">4</a><img src="part/no.png">'
+                                         '<a href="https://arxiv.org/abs/1702.05373">5</a><a href="https://example.org">6</a>')
+    (tmp_path / "part" / "a.html").write_text('<p id="here"><a href="../index.html">back</a><a href="#nowhere">x</a></p>')
+    (tmp_path / "_static" / "template.html").write_text('<a href="{{ nothing }}">x</a>')
+    faults = [fault.split()[1] for fault in site_faults(tmp_path)]
+    assert faults == ["part/a.html#gone", "no.html", "part/no.png", "https://example.org", "#nowhere"], faults
+
+
+def test_a_page_is_staged_without_directives():
+    page = staged(notebook(("code", "#| default_exp x"), ("code", "#| hide\nimport y"), ("code", "#| export\ndef f(): return 1"),
+                           ("code", "#| echo: false\ndraw()"), ("code", "f()"),
+                           ("markdown", "[all](solutions), [tests](../../tests/test_site.py), [how](../../docs/teaching.md)")))
+    sources = ["".join(cell["source"]) for cell in page["cells"]]
+    assert sources[:3] == ["def f(): return 1", "draw()", "f()"]
+    assert [cell["metadata"].get("tags") for cell in page["cells"][:3]] == [["exported"], ["remove-input"], []]
+    assert sources[3] == "[all](solutions/01_convolutions.ipynb), `tests/test_site.py`, [how](../teaching.md)"
+
+
+@pytest.mark.parametrize("path", [path for path in pages() if path.suffix == ".ipynb"],
+                         ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_committed_outputs_need_no_kernel(path: Path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    kinds = {kind for cell in cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert not any("widget" in kind or "javascript" in kind for kind in kinds), kinds
+
+
+def test_prose_names_no_directive_that_the_site_strips():
+    for path in pages():
+        if path.suffix != ".ipynb": continue
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+            assert "#|" not in text, f"{path.relative_to(ROOT)}: {text[:200]}"
