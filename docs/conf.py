@@ -47,8 +47,8 @@ html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system has it
 html_show_sourcelink = False
 html_copy_source = False
-html_theme_options = {"home_page_in_toc": False, "show_navbar_depth": 1, "use_download_button": False,
-                      "use_fullscreen_button": False, "show_toc_level": 2, "navbar_persistent": []}
+html_theme_options = {"home_page_in_toc": False, "collapse_navbar": True, "max_navbar_depth": 2, "show_navbar_depth": 1,
+                      "use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2, "navbar_persistent": []}
 if web:
     html_theme_options |= {"repository_url": web, "use_repository_button": True, "path_to_docs": "nbs",
                            "repository_branch": values["branch"]}

@@ -57,13 +57,13 @@ def test_broken_links_of_a_site_are_noticed(tmp_path):
 
 
 def test_a_page_is_staged_without_directives():
+    text = "[all](solutions), [why](library), [how](../../docs/teaching.md), [x](../../tests/a.py)"
     page = staged(notebook(("code", "#| default_exp x"), ("code", "#| hide\nimport y"), ("code", "#| export\ndef f(): return 1"),
-                           ("code", "#| echo: false\ndraw()"), ("code", "f()"),
-                           ("markdown", "[all](solutions), [tests](../../tests/test_site.py), [how](../../docs/teaching.md)")))
+                           ("code", "#| echo: false\ndraw()"), ("code", "f()"), ("markdown", text)))
     sources = ["".join(cell["source"]) for cell in page["cells"]]
     assert sources[:3] == ["def f(): return 1", "draw()", "f()"]
     assert [cell["metadata"].get("tags") for cell in page["cells"][:3]] == [["exported"], ["remove-input"], []]
-    assert sources[3] == "[all](solutions/01_convolutions.ipynb), `tests/test_site.py`, [how](../teaching.md)"
+    assert sources[3] == "[all](solutions/01_convolutions.ipynb), [why](library/index.md), [how](../teaching.md), `tests/a.py`"
 
 
 @pytest.mark.parametrize("path", [path for path in pages() if path.suffix == ".ipynb"],

@@ -3,6 +3,7 @@
 Fails, and says where, when a link within the site leads nowhere.
 """
 
+import importlib
 import json
 import re
 import shutil
@@ -49,7 +50,8 @@ def in_repository(link: re.Match) -> str:
 
 
 def first_page(link: re.Match) -> str:
-    """A link to a folder of notebooks, which a repository can show and a site cannot, as one to the folder's first page."""
+    """A link to a folder of notebooks, which a repository can show and a site cannot, as one to a page about the folder."""
+    if link[1] == "library": return "](library/index.md)"
     found = sorted((ROOT / "nbs" / link[1]).glob("*.ipynb"))
     return f"]({link[1]}/{found[0].name})" if found else link[0]
 
@@ -90,17 +92,38 @@ def write_reference() -> None:
 
 def toctree(caption: str, pages: list[str]) -> str:
     listed = "\n".join(pages)
-    return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n:maxdepth: 1\n\n{listed}\n```"
+    caption = f":caption: {caption}\n" if caption else ""
+    return f"```{{toctree}}\n:hidden:\n{caption}:maxdepth: 1\n\n{listed}\n```"
+
+
+def promise(page: Path) -> tuple[str, str]:
+    """A page's title, and the line that it promises itself by."""
+    if page.suffix == ".ipynb":
+        first = "".join(json.loads(page.read_text(encoding="utf-8"))["cells"][0]["source"])
+        line = next((line.removeprefix("> ") for line in first.splitlines() if line.startswith("> ")), "")
+        return first.splitlines()[0].removeprefix("# "), line
+    words = " ".join((importlib.import_module(page.stem).__doc__ or "").split())
+    return page.stem.removeprefix("text_recognizer."), re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", words)
+
+
+def write_overview(folder: str, title: str, lead: str, pattern: str) -> None:
+    """A page about a folder: each of its pages with its promise, and the table of contents that the sidebar unfolds."""
+    found = [page for page in sorted((STAGE / folder).glob(pattern)) if page.stem != "index"]
+    listed = [f"- [{name}]({page.name}): {line}" for page in found for name, line in [promise(page)]]
+    text = [f"# {title}", lead, "\n".join(listed), toctree("", [page.stem for page in found])]
+    (STAGE / folder / "index.md").write_text("\n\n".join(text), encoding="utf-8")
 
 
 def write_contents() -> None:
-    """Add the table of contents to the index page."""
+    """Add the table of contents to the index page; the two long parts have pages of their own, so that not all carry them."""
     def names(pattern: str) -> list[str]:
         return sorted(path.relative_to(STAGE).with_suffix("").as_posix() for path in STAGE.glob(pattern))
 
+    write_overview("library", "The library, explained", "How each module is made: a notebook, with its tests.", "*.ipynb")
+    write_overview("reference", "Reference", "Every name that the modules export, with its signature.", "*.md")
     index = json.loads((STAGE / "index.ipynb").read_text(encoding="utf-8"))
     parts = {"Lessons": names("[0-9]*.ipynb"), "Solutions": names("solutions/*.ipynb"), "More": names("*.md"),
-             "The library, explained": names("library/*.ipynb"), "Reference": names("reference/*.md")}
+             "The library": ["library/index", "reference/index"]}
     text = "\n\n".join(toctree(caption, pages) for caption, pages in parts.items() if pages)
     index["cells"].append({"cell_type": "markdown", "metadata": {}, "id": "contents", "source": text})
     (STAGE / "index.ipynb").write_text(json.dumps(index), encoding="utf-8")

@@ -1,12 +1,14 @@
 """Run the tests that the notebooks hold: `test_notebooks.py [NOTEBOOK ...] [--workers N]` (default: all of nbs/).
 
-Every notebook runs in a process of its own, as `nbdev_test` would run it, and the last line counts them.
+Every notebook runs in a process of its own, as `nbdev_test` would run it, and the last line counts them. The processes are
+forked from one that has imported what nearly all of them need (where the system can fork): that takes longer than most tests.
 """
 
 import argparse
+import multiprocessing
 import os
-import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -16,16 +18,42 @@ ROOT = Path(__file__).resolve().parent.parent
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 # Tests use no network: what a test needs is in TEXT_RECOGNIZER_RAW or made on the spot.
 ENVIRONMENT = {**THREADS, "IN_TEST": "1", "MPLBACKEND": "agg", "TEXT_RECOGNIZER_OFFLINE": "1"}
-# The whole notebook in one fresh interpreter: nothing that another one leaves behind can help or hurt it.
-ONE = "import sys; from pathlib import Path; from nbdev.test import test_nb; sys.exit(not test_nb(Path(sys.argv[1]))[0])"
+# Of other packages only: what a notebook tests, it imports itself.
+PRELOADED = ["nbdev.test", "matplotlib.pyplot", "torchmetrics", "pytorch_lightning", "h5py"]
 
 
-def test_one(path: Path) -> tuple[bool, float, str]:
-    """Run one notebook from its own folder; (passed, seconds, what it printed)."""
+def run(path: Path, printed: str, method: str) -> None:
+    """The whole notebook in this fresh process, from its own folder; what it prints goes to the file `printed`."""
+    multiprocessing.set_start_method(method, force=True)  # for its own processes, the one that it would have had
+    file = os.open(printed, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.chdir(path.parent)
+    from nbdev.test import test_nb
+
+    sys.exit(not test_nb(path)[0])
+
+
+def processes() -> multiprocessing.context.BaseContext:
+    """How processes are made: nothing that one notebook leaves behind can help or hurt another."""
+    os.environ.update(ENVIRONMENT)
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def test_one(context: multiprocessing.context.BaseContext, path: Path) -> tuple[bool, float, str]:
+    """Run one notebook; (passed, seconds, what it printed)."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", ONE, str(path)], cwd=path.parent, text=True,
-                          env={**os.environ, **ENVIRONMENT}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.returncode == 0, time.perf_counter() - start, done.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder, "printed")
+        printed.touch()
+        process = context.Process(target=run, args=(path, str(printed), multiprocessing.get_start_method()))
+        process.start()
+        process.join()
+        return process.exitcode == 0, time.perf_counter() - start, printed.read_text(encoding="utf-8", errors="replace")
 
 
 def notebooks() -> list[Path]:
@@ -40,9 +68,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
     args = parser.parse_args()
     paths = [path.resolve() for path in args.notebook] or notebooks()
-    failed = 0
+    failed, context = 0, processes()
     with ThreadPoolExecutor(args.workers) as pool:
-        jobs = {pool.submit(test_one, path): path.relative_to(ROOT) for path in paths}
+        jobs = {pool.submit(test_one, context, path): path.relative_to(ROOT) for path in paths}
         for job in as_completed(jobs):
             passed, seconds, printed = job.result()
             failed += not passed
