@@ -37,7 +37,9 @@ def test_a_broken_link_is_noticed(tmp_path):
 @pytest.mark.parametrize(("label", "target", "sound"), [
     ("arXiv:1702.05373", "https://arxiv.org/abs/1702.05373", True), ("2017", "https://arxiv.org/abs/1702.05373", True),
     ("arXiv:1702.05373", "https://arxiv.org/abs/1702.05374", False), ("paper", "https://arxiv.org/pdf/1702.05373", False),
-    ("doi:10.1109/5.726791", "https://doi.org/10.1109/5.726791", True), ("x", "https://doi.org/5.726791", False),
+    ("doi:10.1109/5.726791", "https://doi.org/10.1109/5.726791", True),
+    ("doi:10.1016/S0079-7421(08)60536-8", "https://doi.org/10.1016/S0079-7421(08)60536-8", True),
+    ("x", "https://doi.org/5.726791", False),
     ("code", "https://github.com/somebody/text_recognizer/blob/main/README.md", True), ("x", "https://example.org", False)])
 def test_outside_links_are_literature(label, target, sound):
     fault = outside_fault(label, target, own="https://github.com/somebody/text_recognizer")

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = re.compile(r"\[((?:[^\]\[]|\[[^\]]*\])*)\]\(<?([^)\s>]+)>?\)")
+LINK = re.compile(r"\[((?:[^\]\[]|\[[^\]]*\])*)\]\(<?((?:[^()\s>]|\([^()\s]*\))+)>?\)")
 CODE = re.compile(r"^(`{3,}|~{3,}).*?^\1|(`+)(?!`).*?(?<!`)\2(?!`)", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 LITERATURE = (re.compile(r"https://doi\.org/10\.\d{4,9}/\S+"), re.compile(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}"))

@@ -172,19 +172,20 @@ def spread(values: list[float], seeds: int) -> str:
 
 
 def character_table(args: argparse.Namespace) -> list[str]:
-    """The table of single characters, as markdown, and how far ResCNN is ahead."""
+    """The table of single characters, as markdown, and how far ResCNN is ahead; columns that have no cell are left out."""
     found = {source: collected(NETWORKS, source, args) for source in ("glyphs", "real", "mnist")}
-    lines = [f"| network | parameters | images/s | {' | '.join(COLUMNS.values())} |", "|---" + "|--:" * (len(COLUMNS) + 2) + "|"]
-    by_cell: dict[tuple[str, str], list[float]] = {}
-    for name in NETWORKS:
-        cells = [cell for source in found.values() for cell in source.get(name, [])]
+    of_network = {name: [cell for source in found.values() for cell in source.get(name, [])] for name in NETWORKS}
+    by_cell = {(name, column): [cell["scores"][column] for cell in cells if column in cell["scores"]]
+               for name, cells in of_network.items() for column in COLUMNS}
+    columns = [column for column in COLUMNS if any(by_cell[name, column] for name in NETWORKS)]
+    lines = [f"| network | parameters | images/s | {' | '.join(COLUMNS[column] for column in columns)} |",
+             "|---" + "|--:" * (len(columns) + 2) + "|"]
+    for name, cells in of_network.items():
         if not cells: continue
-        for column in COLUMNS:
-            by_cell[name, column] = [cell["scores"][column] for cell in cells if column in cell["scores"]]
         most = max(cells, key=lambda one: one["parameters"])  # MNIST has fewer classes
         rate = statistics.mean(cell["images_a_second"] for cell in cells)
         lines.append(f"| {name} | {most['parameters']:,} | {rate:,.0f} | "
-                     + " | ".join(spread(by_cell[name, column], args.seeds) for column in COLUMNS) + " |")
+                     + " | ".join(spread(by_cell[name, column], args.seeds) for column in columns) + " |")
     lines.append("")
     for ours, theirs in (("ResCNN", "CNN"), ("ResCNN", "CNN, 32 channels"), ("ResCNN, augmented", "CNN, augmented"),
                          ("ResCNN, augmented", "CNN, 32 channels, augmented")):
@@ -197,13 +198,15 @@ def character_table(args: argparse.Namespace) -> list[str]:
 
 
 def line_table(args: argparse.Namespace) -> list[str]:
-    """The table of lines, as markdown."""
-    lines = ["| network | parameters | lines/s | character error rate, % | characters right, % |", "|---|--:|--:|--:|--:|"]
+    """The section on lines, as markdown; empty while none was trained."""
+    if not collected(LINE_NETWORKS, "lines", args): return []
+    lines = ["## Lines", "", "| network | parameters | lines/s | character error rate, % | characters right, % |",
+             "|---|--:|--:|--:|--:|"]
     for name, cells in collected(LINE_NETWORKS, "lines", args).items():
         rate = statistics.mean(cell["images_a_second"] for cell in cells)
         scores = (spread([cell["scores"][key] for cell in cells], args.seeds) for key in ("cer", "char_acc"))
         lines.append(f"| {name} | {cells[0]['parameters']:,} | {rate:,.1f} | {' | '.join(scores)} |")
-    return lines
+    return [*lines, "", f"Lines of up to 32 drawn characters that overlap by up to a third, batches of {LINE_BATCH} lines.", ""]
 
 
 def page(args: argparse.Namespace) -> str:
@@ -219,16 +222,14 @@ def page(args: argparse.Namespace) -> str:
         "whatever else", "the machine was doing. Accuracy on test images in percent: the mean of "
         f"{args.seeds} seeds, and in brackets the lowest and", "the highest.", "",
         "```", said, "```", "",
-        "writes this page; each cell is kept, so it can be broken off and started again. A dash was not trained.", "",
+        "writes this page; each cell is kept, so it can be broken off and begun again. What is not trained yet is left out.", "",
         "## Characters", "", *character_table(args), "",
         f"*glyphs*: trained on drawn characters (version {GLYPHS_VERSION}), judged on those of writers that were not trained on.",
         "*glyphs → EMNIST*: the same networks, judged on real handwriting, of which they have seen none. *EMNIST*: trained on",
         f"real training images, judged on real test images. {what} *MNIST*: all of it.", "",
         f"Adam, batches of {BATCH}, a learning rate that rises for a fifth of the time and falls for the rest. Settings were",
         "chosen on held-out training images; the test images were used for this page alone.", "",
-        "## Lines", "", *line_table(args), "",
-        "Lines of up to 32 drawn characters that overlap by up to a third, batches of "
-        f"{LINE_BATCH} lines.", ""])
+        *line_table(args)])
 
 
 def main() -> None:
