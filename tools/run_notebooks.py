@@ -42,6 +42,8 @@ def without_widgets(notebook: dict) -> None:
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}): output["data"].pop(WIDGET, None)
+    shown = any(WIDGET in output.get("data", {}) for cell in notebook["cells"] for output in cell.get("outputs", []))
+    if not shown: notebook["metadata"].pop("widgets", None)  # the state of widgets that nobody will see
 
 
 def run(path: Path) -> float:

@@ -174,8 +174,9 @@ subprocess.run([sys.executable, "-c", child], check=True)
 LESSON = """
 import os, sys
 os.environ["IN_TEST"] = "1"
+from pathlib import Path
 from nbdev.test import test_nb
-ok, seconds = test_nb(sys.argv[1], do_print=False)
+ok, seconds = test_nb(Path(sys.argv[1]), do_print=False)
 assert ok, "the lesson failed"
 """
 
@@ -223,6 +224,7 @@ def test_lessons_ask_nobody(lesson, tally, tmp_path):
     """Each lesson whole, with the network guarded."""
     pytest.importorskip("nbdev")
     with tally.case(lesson.name):
-        assert tried(LESSON, tmp_path, str(lesson), TEXT_RECOGNIZER_OFFLINE="1", OMP_NUM_THREADS="1") == []
+        assert tried(LESSON, tmp_path, str(lesson), TEXT_RECOGNIZER_OFFLINE="1", OMP_NUM_THREADS="1",
+                     MPLBACKEND="agg", IN_TEST="1") == []
 
 
