@@ -32,6 +32,7 @@ from make_weights import UPPER, emnist_examples, phone_examples
 from text_recognizer.data.archives import find_emnist
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
+from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.shared import raw_dirname
 from text_recognizer.progress import progress
@@ -52,16 +53,6 @@ CONDITIONS = {  # how it is written, how it is photographed
     "light on dark": ({}, {"negative": True}),
 }
 MEASURED = [name for name in CONDITIONS if name.startswith(("uneven", "noise", "tilt", "scale", "all"))]
-
-
-def edits(a: str, b: str) -> int:
-    """Insertions, deletions and substitutions between two texts."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return row[-1]
 
 
 def texts(count: int, seed: int) -> list[str]:

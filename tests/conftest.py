@@ -33,6 +33,17 @@ def data_folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Networks and images this small gain nothing from a second thread, and lose much to it on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def glyph_data() -> Path:
     """A data folder shared by the tests of one session, so that glyphs are drawn once."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import run_python
 from PIL import Image
 
 from text_recognizer.data.glyphs import FIRST_TEST_WRITER, draw_glyphs
+from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.shared import raw_dirname
 from text_recognizer.reading.command import main
@@ -25,13 +25,7 @@ TEXTS = ["the night train to London", "seven boxes of old letters", "Chapter 12 
 BAD = {"uneven": True, "noise": 0.06}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two hundred images of 28 by 28 gain nothing from a second thread on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +56,6 @@ def page(shelf, tmp_path) -> Path:
     path = tmp_path / "line.png"
     Image.fromarray(line(shelf, TEXTS[0], 0, scale=2.0)).save(path)
     return path
-
-
-def edits(a: str, b: str) -> int:
-    """The edit distance, by its definition."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return row[-1]
 
 
 def test_reads_lines_that_no_training_saw(shelf):

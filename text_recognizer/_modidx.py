@@ -806,6 +806,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                             'text_recognizer/lit_models/metrics.py'),
                                                     'text_recognizer.lit_models.metrics.edit_distance': ( 'library/metrics.html#edit_distance',
                                                                                                           'text_recognizer/lit_models/metrics.py'),
+                                                    'text_recognizer.lit_models.metrics.edits': ( 'library/metrics.html#edits',
+                                                                                                  'text_recognizer/lit_models/metrics.py'),
                                                     'text_recognizer.lit_models.metrics.lengths_without_padding': ( 'library/metrics.html#lengths_without_padding',
                                                                                                                     'text_recognizer/lit_models/metrics.py')},
             'text_recognizer.metadata.emnist': {},

@@ -102,13 +102,18 @@ def says_where_and_how_much(error: UserError, folder: Path) -> None:
     assert SPACE.search(said), f"it does not say how much is needed: {said}"
 
 
+def undisturbed(name: str, archive: str, url: str, folder: Path) -> tuple:
+    """The work of that name, and what it gives where nothing is in its way; its data stays in `folder`."""
+    work = works(archive, url)[name]
+    (folder / "data").mkdir(parents=True)
+    return work, run_child(folder, *work)[0]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_full_disk(name, archive, tally, tmp_path):
     """The disk is full somewhere on the way. With room again the next run ends as always."""
     with served(name == "download whole") as url:
-        work = works(archive, url)[name]
-        (tmp_path / "whole" / "data").mkdir(parents=True)
-        whole = run_child(tmp_path / "whole", *work)[0]
+        work, whole = undisturbed(name, archive, url, tmp_path / "whole")
         good, need = files(tmp_path / "whole" / "data"), used(tmp_path / "whole" / "data")
         dice = chance("disk", name)
         for at in range(tally.many(1, 8)):
@@ -127,9 +132,7 @@ def test_a_full_disk(name, archive, tally, tmp_path):
 def test_files_that_may_not_grow(name, archive, tally, tmp_path):
     """Likewise where a quota or the file system limits the size of a file."""
     with served(name == "download whole") as url:
-        work = works(archive, url)[name]
-        (tmp_path / "whole" / "data").mkdir(parents=True)
-        whole = run_child(tmp_path / "whole", *work)[0]
+        work, whole = undisturbed(name, archive, url, tmp_path / "whole")
         largest = max(path.stat().st_size for path in (tmp_path / "whole" / "data").rglob("*") if path.is_file())
         dice = chance("limit", name)
         for at in range(tally.many(1, 8)):
