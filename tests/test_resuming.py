@@ -5,16 +5,21 @@ import os
 import random
 import signal
 import time
+from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from text_recognizer.data.base_data_module import BaseDataModule
+from text_recognizer.data.emnist_lines import EMNISTLines
+from text_recognizer.data.line_store import line_writers
 from text_recognizer.data.util import BaseDataset, to_image
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.models.cnn import CNN
+from text_recognizer.models.line_cnn_simple import LineCNNSimple
 from text_recognizer.training.resuming import KeepLast
 from text_recognizer.training.trainer import make_trainer
 
@@ -39,6 +44,23 @@ class Noise(BaseDataModule):
         self.data_train = self.data_val = self.data_test = BaseDataset(images, labels, transform=to_image)
 
 
+class Fresh(EMNISTLines):
+    """A stream of lines of this file's words, written with noise for glyphs; nothing is written to disk."""
+
+    def __init__(self, **kwargs):
+        super().__init__(source="glyphs", text_source=__file__, streaming=True, max_length=4, num_train=BATCHES * 16 - 5,
+                         **kwargs)
+
+    def prepare_data(self): pass
+
+    def _load(self):
+        generator, characters = torch.Generator().manual_seed(5), torch.arange(4, 66).repeat(3)
+        images = torch.randint(0, 256, (len(characters), 28, 28), dtype=torch.uint8, generator=generator)
+        self.emnist.data_train = self.emnist.data_val = self.emnist.data_test = BaseDataset(images, characters)
+        self._writers = line_writers(self.emnist, self.settings)
+        self._recipes = {part: writer.recipe(np.arange(16)) for part, writer in self._writers.items()}
+
+
 class Count(pl.Callback):
     """Tells the parent process how far the run is."""
 
@@ -47,13 +69,16 @@ class Count(pl.Callback):
     def on_train_batch_start(self, trainer, *_): self.step.value = trainer.global_step
 
 
-def train(folder: Path, ckpt_path, every: int, step, workers: int = 0, **kwargs) -> None:
-    """A run of EPOCHS epochs with dropout, augmentation, Adam and a schedule; leaves what it ends with in final.pt."""
+def train(folder: Path, ckpt_path, every: int, step, doomed: bool, workers: int = 0, streaming: bool = False, **kwargs) -> None:
+    """A run of EPOCHS epochs with dropout, augmentation, Adam and a schedule; leaves what it ends with in final.pt.
+
+    A process that is `doomed` waits for its end, should it be done before.
+    """
     torch.set_num_threads(1)
     pl.seed_everything(3, verbose=False)
-    data = Noise(batch_size=16, num_workers=workers)
-    from argparse import Namespace
-    model = CNN(data.config(), Namespace(conv_dim=2, fc_dim=8))
+    data_class, model_class = (Fresh, LineCNNSimple) if streaming else (Noise, CNN)
+    data = data_class(batch_size=16, num_workers=workers)
+    model = model_class(data.config(), Namespace(conv_dim=2, fc_dim=8))
     lit_model = BaseLitModel(model, {"lr": 0.01, "one_cycle_max_lr": 0.02, "augment": 1.0})
     trainer = make_trainer(max_epochs=EPOCHS, default_root_dir=folder, accelerator="cpu", enable_progress_bar=False,
                            callbacks=[KeepLast(every=every), Count(step)], **kwargs)
@@ -61,12 +86,13 @@ def train(folder: Path, ckpt_path, every: int, step, workers: int = 0, **kwargs)
     step.value = trainer.global_step
     torch.save({"weights": lit_model.state_dict(), "optimizer": trainer.optimizers[0].state_dict(),
                 "losses": {name: float(value) for name, value in trainer.callback_metrics.items()}}, folder / "final.pt")
+    if doomed: time.sleep(60)
 
 
 def run(folder: Path, ckpt_path=None, every=1, kill=None, after=0.01, **kwargs):
     """`train` in a process of its own; killed `after` seconds of step `kill`; the steps that it began."""
     step = fork.Value("i", -1)
-    child = fork.Process(target=train, args=(folder, ckpt_path, every, step), kwargs=kwargs)
+    child = fork.Process(target=train, args=(folder, ckpt_path, every, step, kill is not None), kwargs=kwargs)
     child.start()
     if kill is not None:
         while step.value < kill and child.is_alive(): time.sleep(0.0005)
@@ -155,3 +181,18 @@ def test_ctrl_c_finishes_the_batch_and_can_go_on(tmp_path, uninterrupted):
     assert 9 <= saved <= 12 and saved == step.value
     run(tmp_path, ckpt_path=newest(tmp_path))
     check_end(tmp_path, uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_stream(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted_stream")
+    run(folder, streaming=True)
+    return torch.load(folder / "final.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(("kill", "workers"), [(2, 0), (BATCHES, 0), (BATCHES + 3, 2)])
+def test_a_stream_goes_on_with_the_line_that_comes_next(tmp_path, uninterrupted_stream, kill, workers):
+    """Killed in the middle of the first epoch, at the start of the second and in its middle: none is missed or seen twice."""
+    run(tmp_path, kill=kill, workers=workers, streaming=True)
+    run(tmp_path, ckpt_path=newest(tmp_path), workers=workers, streaming=True)
+    check_end(tmp_path, uninterrupted_stream)

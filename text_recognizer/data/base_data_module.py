@@ -107,7 +107,8 @@ def sampler_for(dataset: Dataset, trainer: "pl.Trainer | None", shuffle: bool, r
     "Which items this process takes, in which order; `repeat` gives all processes equally many"
     rank, replicas = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
     seed = seed_for(trainer)
-    if shuffle: return EpochSampler(dataset, seed, rank=rank, replicas=replicas)
+    sampler_class = getattr(dataset, "sampler_class", EpochSampler)
+    if shuffle: return sampler_class(dataset, seed, rank=rank, replicas=replicas)
     return InOrder(dataset, rank, replicas, repeat=repeat)
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from .base_data_module import BaseDataModule, describe, ready
+from .base_data_module import BaseDataModule, describe
 from .emnist import EMNIST
 from .line_composer import compose, step_of
-from .line_dataset import EndlessLines, FreshNumbers, LineDataset
+from .line_dataset import EndlessLines, LineDataset
 from .line_store import add_line_arguments, check_overlaps, line_settings, line_writers, written_recipes
 from ..errors import UserError, check_integer
 
@@ -111,13 +110,6 @@ class LoadedLines(WrittenLines):
             self.data_train, self.data_val = self._lines("train"), self._lines("val")
             if self.streaming: self.data_train = EndlessLines(self._writers["train"], self.num_train, self.input_dims[-1])
         if stage in (None, "test", "predict"): self.data_test = self._lines("test")
-
-    def train_dataloader(self) -> DataLoader:
-        "Lines in a new order each epoch; new lines each epoch when `streaming`"
-        if not self.streaming or self.data_train is None: return super().train_dataloader()
-        return DataLoader(self.data_train, self.batch_size, sampler=FreshNumbers(self.data_train), collate_fn=ready,
-                          num_workers=self.num_workers, pin_memory=torch.cuda.is_available(),
-                          persistent_workers=self.num_workers > 0)
 
 # %% ../../nbs/04_emnist_lines.ipynb #3f2c8623
 class EMNISTLines(LoadedLines):
