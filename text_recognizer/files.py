@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NO_SPACE', 'PATIENCE', 'SEAL', 'readable', 'lacks_space', 'no_space', 'cannot_write', 'replacing', 'require_space',
-           'sweep', 'locked', 'seal', 'is_sealed', 'sha256']
+           'reserve', 'sweep', 'locked', 'seal', 'is_sealed', 'sha256']
 
 # %% ../nbs/library/files.ipynb #493e0c84
 import errno
@@ -78,6 +78,17 @@ def require_space(path: "Path | str", size: int) -> None:
     if free < size:
         raise UserError(f"{path}: expected {readable(size)} of free space, found {readable(free)}; free some, "
                         "or set TEXT_RECOGNIZER_DATA to another disk")
+
+# %% ../nbs/library/files.ipynb #2d88581b
+def reserve(temporary: Path, path: Path, size: int) -> None:
+    "Get `size` bytes of disk for `temporary`, which is on its way to `path`; a `UserError` where they are not to be had"
+    require_space(path, size - temporary.stat().st_size)
+    if not hasattr(os, "posix_fallocate"): return
+    try:
+        with open(temporary, "rb+") as file: os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if lacks_space(error): raise no_space(path, 0, size) from error
+        # else a file system that cannot reserve anything: what it lacks shows when it is written
 
 # %% ../nbs/library/files.ipynb #873c50aa
 def sweep(path: "Path | str") -> None:

@@ -15,8 +15,7 @@ import torch
 import text_recognizer.metadata.emnist as metadata
 from .base_data_module import BaseDataModule, setting
 from .emnist_processing import Processed, check_source, load_source
-from .util import BaseDataset, split_dataset, stratified_indices, to_image
-from ..errors import UserError, check_fraction
+from .util import BaseDataset, check_data_fraction, split_dataset, stratified_indices, to_image
 
 # %% ../../nbs/02_emnist.ipynb #25df7940
 SEED = 42
@@ -69,8 +68,7 @@ class EMNIST(BaseDataModule):
                  fraction: "float | None" = None, batch_size: "int | None" = None, num_workers: "int | None" = None):
         super().__init__(args, batch_size=batch_size, num_workers=num_workers)
         self.data_source = check_source(setting(args, "data_source", source, "auto"))
-        self.data_fraction = check_fraction("data_fraction", setting(args, "data_fraction", fraction, 1.0))
-        if self.data_fraction == 0: raise UserError("data_fraction: expected a number above 0 and at most 1, got 0")
+        self.data_fraction = check_data_fraction(setting(args, "data_fraction", fraction, 1.0))
         self.mapping, self.input_dims, self.output_dims = metadata.MAPPING, metadata.DIMS, metadata.OUTPUT_DIMS
         self.source = self.source_key = self._parts = None
 

@@ -9,6 +9,7 @@ __all__ = ['MOST_PLACES', 'HELP', 'PARTS', 'RECIPE_VERSION', 'LINES_AT_ONCE', 'c
 
 # %% ../../nbs/library/line_store.ipynb #c59bf041
 import argparse
+import io
 import json
 import zlib
 from dataclasses import asdict, dataclass, fields
@@ -131,12 +132,14 @@ def recipe_key(facts: "dict[str, Any]") -> str:
 
 def save_recipes(path: Path, recipes: "dict[str, Recipe]", facts: "dict[str, Any]") -> None:
     "Write the recipes of all parts to `path`, whole or not at all"
-    with replacing(path) as part:
-        with h5py.File(part, "w", userblock_size=SEAL) as file:
-            file.attrs["facts"] = _facts(facts)
-            for name, recipe in recipes.items():
-                for field, array in recipe._asdict().items():
-                    file.create_dataset(f"{name}/{field}", data=array, compression="lzf")
+    content = io.BytesIO()  # some megabytes: a disk that is full is no concern of HDF5's, which crashes there
+    with h5py.File(content, "w", userblock_size=SEAL) as file:
+        file.attrs["facts"] = _facts(facts)
+        for name, recipe in recipes.items():
+            for field, array in recipe._asdict().items():
+                file.create_dataset(f"{name}/{field}", data=array, compression="lzf")
+    with replacing(path, len(content.getbuffer())) as part:
+        part.write_bytes(content.getbuffer())
         seal(part)
 
 # %% ../../nbs/library/line_store.ipynb #a93f1079

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import check_fraction, check_integer
+from .dropout import Dropout
 from .util import check_images, dims_and_classes
 
 # %% ../../nbs/03_training.ipynb #9ceef1c3
@@ -55,7 +56,7 @@ class CNN(nn.Module):
         self.conv1 = ConvBlock(channels, conv_dim)
         self.conv2 = ConvBlock(conv_dim, conv_dim)
         self.max_pool = nn.MaxPool2d(2)
-        self.dropout = nn.Dropout(fc_dropout)
+        self.dropout = Dropout(fc_dropout)
         self.fc_input_dim = conv_dim * (height // 2) * (width // 2)
         self.fc1 = nn.Linear(self.fc_input_dim, fc_dim)
         self.fc2 = nn.Linear(fc_dim, self.num_classes)

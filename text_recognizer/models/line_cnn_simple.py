@@ -16,6 +16,7 @@ from torch import nn
 
 from ..errors import UserError, check_integer
 from .cnn import CNN, ConvBlock
+from .dropout import Dropout
 from .util import dims_and_classes
 
 # %% ../../nbs/05_line_cnn_simple.ipynb #835f8f45
@@ -63,15 +64,19 @@ def channels_last(x: torch.Tensor) -> torch.Tensor: return x.movedim(1, -1).flat
 def read_distinct(cnn: CNN, windows: torch.Tensor) -> torch.Tensor:
     "The same as `read_each`, with the features of blank windows computed once"
     distinct, place, count = distinct_windows(windows)
-    if not (cnn.dropout.training and cnn.dropout.p > 0): return read_each(cnn, distinct)[place.clamp(max=count)]
-    blank = features(cnn, windows.new_zeros(1, *windows.shape[1:]).to(memory_format=torch.channels_last))
-    weight = channels_last(cnn.fc1.weight.unflatten(1, blank.shape[1:]))
-    logits = [classify(cnn, channels_last(features(cnn, some)), weight) for some in chunks(distinct)]
-    blank = channels_last(blank)                                      # (1, F)
+    dims = (cnn.conv2.conv.out_channels, windows.shape[2] // 2, windows.shape[3] // 2)
+    weight = channels_last(cnn.fc1.weight.unflatten(1, dims))
+    logits = []
+    for some in chunks(distinct):
+        seen = channels_last(features(cnn, some))                     # (n, F)
+        logits.append(classify(cnn, seen, weight))
+    logits = torch.cat(logits)
+    if not (cnn.dropout.training and cnn.dropout.p > 0): return logits[place.clamp(max=count)]
+    blank = seen[-1:]                                                 # (1, F): the last one of all is blank
     above = blank[0].nonzero().squeeze(1)
     others = (len(windows) - count) * [blank[:, above]]
     rest = classify(cnn, torch.cat(others), weight[:, above]) if others else blank.new_empty(0, cnn.num_classes)
-    return torch.cat([torch.cat(logits)[:count], rest])[place]
+    return torch.cat([logits[:count], rest])[place]
 
 # %% ../../nbs/05_line_cnn_simple.ipynb #4849acbb
 WINDOW_WIDTH = 28
@@ -89,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 # %% ../../nbs/05_line_cnn_simple.ipynb #10de4a2d
-KNOWN = {CNN, ConvBlock, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Dropout, nn.Linear}
+KNOWN = {CNN, ConvBlock, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Dropout, Dropout, nn.Linear}
 
 
 def may_share(cnn: nn.Module, x: torch.Tensor) -> bool:

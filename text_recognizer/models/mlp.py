@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import check_fraction, check_integer
+from .dropout import Dropout
 from .util import check_images, dims_and_classes
 
 # %% ../../nbs/library/mlp.ipynb #4baa595c
@@ -43,7 +44,7 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(prod(self.input_dims), fc1_dim)
         self.fc2 = nn.Linear(fc1_dim, fc2_dim)
         self.fc3 = nn.Linear(fc2_dim, self.num_classes)
-        self.dropout = nn.Dropout(fc_dropout)
+        self.dropout = Dropout(fc_dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         "Images (B, C, H, W) to logits (B, classes)"

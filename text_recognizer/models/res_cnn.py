@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import check_choice, check_fraction, check_integer
+from .dropout import Dropout
 from .util import check_images, dims_and_classes
 
 # %% ../../nbs/library/res_cnn.ipynb #a4c59a95
@@ -90,7 +91,7 @@ class ResCNN(nn.Module):
         widths = [first * 2 ** stage for stage in range(stages + 1)]      # the stem's, then each stage's
         self.stem = nn.Sequential(ConvNorm(channels, first, stride=stride), nn.ReLU())
         self.stages = nn.Sequential(*[make_stage(*pair, blocks, strided) for pair in zip(widths, widths[1:])])
-        self.dropout = nn.Dropout(fc_dropout)
+        self.dropout = Dropout(fc_dropout)
         smaller = stride * 2 ** stages                                    # every rounding is up
         self.fc = nn.Linear(widths[-1] * -(-height // smaller) * -(-width // smaller), self.num_classes)
 
