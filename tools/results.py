@@ -4,7 +4,8 @@
 
 A cell is one network trained on one source with one seed for `--seconds` of processor time on one thread, so that a busy
 machine does not change it. Each is kept in a file of its own below the data folder as soon as it is done: a run that was
-broken off goes on where it was, and several can share the work. The table holds what is there; `--table` trains nothing.
+broken off goes on where it was. Start the command twice, and the two share the work: each takes cells that nobody is at.
+The table holds what is there; `--table` trains nothing.
 
 The settings of each network were chosen on the glyphs and on held-out training images; no test image was used for that, and
 none to choose the weights: what is judged is the network at the end of its time.
@@ -12,153 +13,41 @@ none to choose the weights: what is judged is the network at the end of its time
 
 import argparse
 import json
-import os
 import statistics
-import sys
-import time
-from argparse import Namespace
-from functools import cache
+import textwrap
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread must not spend the budget; read when torch is loaded
+from results_cells import (
+    BATCH,
+    LINE_BATCH,
+    LINE_NETWORKS,
+    NETWORKS,
+    SMALL,
+    SOURCES,
+    cell,
+    claimed,
+    networks,
+    path_of,
+    real_archive,
+)
 
-import torch
-import torch.nn.functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-from models import SMALL, accuracy, archive_split, batches, rate_at
-
-import text_recognizer.data as data_classes
-import text_recognizer.models as model_classes
-from text_recognizer.data.archives import find_emnist
-from text_recognizer.data.augment import augment
 from text_recognizer.data.glyphs import GLYPHS_VERSION
+from text_recognizer.data.line_store import LineSettings
 from text_recognizer.files import replacing
-from text_recognizer.lit_models.metrics import CharacterErrorRate
-from text_recognizer.metadata.emnist import INVERSE_MAPPING
-from text_recognizer.metadata.shared import checkout_dirname, data_dirname, raw_dirname
+from text_recognizer.metadata.shared import checkout_dirname
 from text_recognizer.progress import progress
-from text_recognizer.training.allocator import keep_memory
+from text_recognizer.training.trainer import shown
 
-VERSION = 1  # of the procedure; cells of another version are made anew
-# name in the table: (class, its arguments, peak learning rate, strength of augmentation)
-NETWORKS = {
-    "MLP": ("MLP", {}, 1e-3, 0),
-    "CNN": ("CNN", {}, 2e-3, 0),
-    "CNN, augmented": ("CNN", {}, 2e-3, 1),
-    "CNN, 32 channels": ("CNN", {"conv_dim": 32}, 2e-3, 0),
-    "CNN, 32 channels, augmented": ("CNN", {"conv_dim": 32}, 2e-3, 1),
-    "ResCNN": ("ResCNN", {}, 3e-3, 0),
-    "ResCNN, augmented": ("ResCNN", {}, 3e-3, 1),
-}
-LINE_NETWORKS = {"LineCNNSimple": ("LineCNNSimple", {}, 2e-3, 0),
-                 "LineCNNSimple, 32 channels": ("LineCNNSimple", {"conv_dim": 32}, 2e-3, 0)}
-SOURCES = {"glyphs": "drawn characters, of writers that were not trained on", "real": "EMNIST ByClass, its test images",
-           "mnist": "MNIST, its test images", "lines": "lines of drawn characters"}
-BATCH, LINE_BATCH = 128, 16
 COLUMNS = {"glyphs": "glyphs", "transfer": "glyphs → EMNIST", "real": "EMNIST", "mnist": "MNIST"}
+LINE_COLUMNS = {"cer": "character error rate", "char_acc": "characters right", "acc": "all places right"}
+AGAINST = [("ResCNN", "CNN"), ("ResCNN", "CNN, 32 channels"), ("ResCNN, augmented", "CNN, augmented"),
+           ("ResCNN, augmented", "CNN, 32 channels, augmented")]
 
 
-def real_archive():
-    """The archive in TEXT_RECOGNIZER_RAW; None where there is none."""
-    return find_emnist(raw_dirname()) if raw_dirname() else None
-
-
-@cache
-def characters(source: str) -> tuple[list, dict, dict]:
-    """(parts to train on, {column: (images, labels) to judge}, config of the data) of a source of single characters."""
-    data = data_classes.MNIST() if source == "mnist" else data_classes.EMNIST(source="glyphs")
-    data.prepare_data()
-    data.setup()
-    both = []
-    for part in (data.data_train, data.data_test):
-        rows = slice(None) if part.indices is None else part.indices
-        both.append((part.data[rows], part.targets[rows]))
-    parts, judged = [both[0]], {source: both[1]}
-    archive = real_archive()
-    if source == "glyphs" and archive is not None: judged["transfer"] = archive_split(archive, "test")
-    if source == "real":
-        own = archive_split(archive, "train")
-        parts, judged = [own, both[0]] if len(own[0]) < SMALL else [own], {"real": archive_split(archive, "test")}
-    return parts, judged, data.config()
-
-
-def train(model: torch.nn.Module, stream, seconds: float, peak: float, strength: float) -> int:
-    """Adam, its rate rising and falling once within `seconds` of processor time; the number of images it has seen."""
-    model.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=peak)
-    seen, start = 0, time.process_time()
-    for x, y in stream:
-        if (done := (time.process_time() - start) / seconds) >= 1: return seen
-        optimizer.param_groups[0]["lr"] = peak * rate_at(done)
-        if strength: x = augment(x, strength)
-        loss = F.cross_entropy(model(x.to(memory_format=torch.channels_last)), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        seen += len(x)
-    raise AssertionError("the stream has no end")
-
-
-@cache
-def line_data():
-    """The lines that all line networks share."""
-    data = data_classes.EMNISTLines(source="glyphs", text_source="python", batch_size=LINE_BATCH)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def line_stream(seed: int):
-    """Batches of lines without end."""
-    data, generator = line_data(), torch.Generator().manual_seed(seed)
-    while True:
-        for rows in torch.randperm(len(data.data_train), generator=generator).split(LINE_BATCH):
-            yield data.data_train.__getitems__(rows.tolist())
-
-
-@torch.no_grad()
-def judge_lines(model: torch.nn.Module) -> dict[str, float]:
-    """Character error rate, and accuracy on characters, on the test lines."""
-    padding, data = INVERSE_MAPPING["<P>"], line_data()
-    rate, right, total = CharacterErrorRate(padding), 0, 0
-    model.eval()
-    for rows in torch.arange(len(data.data_test)).split(50):
-        x, y = data.data_test.__getitems__(rows.tolist())
-        read = model(x).argmax(1)
-        rate.update(read, y)
-        right, total = right + ((read == y) & (y != padding)).sum().item(), total + (y != padding).sum().item()
-    return {"cer": 100 * rate.compute().item(), "char_acc": 100 * right / total}
-
-
-def cell(name: str, source: str, seed: int, seconds: float) -> dict:
-    """Train and judge one network."""
-    kind, settings, peak, strength = (LINE_NETWORKS if source == "lines" else NETWORKS)[name]
-    torch.manual_seed(seed)
-    if source == "lines": config, stream = line_data().config(), line_stream(seed)
-    else:
-        parts, judged, config = characters(source)
-        stream = batches(parts, BATCH, seed)
-    model = getattr(model_classes, kind)(config, Namespace(**settings))
-    seen = train(model, stream, seconds, peak, strength)
-    scores = judge_lines(model) if source == "lines" else \
-        {column: 100 * accuracy(model, x, y, "cpu") for column, (x, y) in judged.items()}
-    size = sum(parameter.numel() for parameter in model.parameters())
-    return {"scores": scores, "images_a_second": seen / seconds, "parameters": size}
-
-
-def path_of(name: str, source: str, seed: int, seconds: float):
-    """Where a cell is kept; settings that change change the name."""
-    kind, settings, peak, strength = (LINE_NETWORKS if source == "lines" else NETWORKS)[name]
-    words = [f"v{VERSION}", f"glyphs{GLYPHS_VERSION}", source, kind, *(f"{k}{v}" for k, v in settings.items()), f"lr{peak:g}",
-             f"augment{strength:g}", f"{seconds:g}s", f"seed{seed}"]
-    return data_dirname() / "results" / ("-".join(words) + ".json")
-
-
-def collected(names, source: str, args: argparse.Namespace) -> dict[str, list[dict]]:
-    """The cells that are there, by network."""
+def collected(source: str, args: argparse.Namespace) -> dict[str, list[dict]]:
+    """The cells of a source that are there, by network."""
     found = {}
-    for name in names:
+    for name in networks(source):
         paths = [path_of(name, source, seed, args.seconds) for seed in range(args.seeds)]
         if cells := [json.loads(path.read_text()) for path in paths if path.is_file()]: found[name] = cells
     return found
@@ -167,96 +56,133 @@ def collected(names, source: str, args: argparse.Namespace) -> dict[str, list[di
 def spread(values: list[float], seeds: int) -> str:
     """Mean and range; and how many seeds there are as yet, when some are missing."""
     if not values: return "–"
-    missing = f"; {len(values)} seed{'s' * (len(values) > 1)}" if len(values) < seeds else ""
-    return f"{statistics.mean(values):.1f} ({min(values):.1f}–{max(values):.1f}{missing})"
+    facts = [f"{min(values):.1f}–{max(values):.1f}"] if len(values) > 1 else []
+    if len(values) < seeds: facts.append(f"{len(values)} seed{'s' * (len(values) > 1)}")
+    return f"{statistics.mean(values):.1f}" + (f" ({'; '.join(facts)})" if facts else "")
 
 
-def character_table(args: argparse.Namespace) -> list[str]:
-    """The table of single characters, as markdown, and how far ResCNN is ahead; columns that have no cell are left out."""
-    found = {source: collected(NETWORKS, source, args) for source in ("glyphs", "real", "mnist")}
-    of_network = {name: [cell for source in found.values() for cell in source.get(name, [])] for name in NETWORKS}
-    by_cell = {(name, column): [cell["scores"][column] for cell in cells if column in cell["scores"]]
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A table as markdown, numbers to the right."""
+    return [f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def row(name: str, cells: list[dict], scores: list[str]) -> list[str]:
+    """A network's line of a table."""
+    most = max(one["parameters"] for one in cells)  # MNIST has fewer classes
+    rate = statistics.mean(one["images_a_second"] for one in cells)
+    return [name, f"{most:,}", f"{rate:,.0f}", *scores]
+
+
+def paragraph(*sentences: str) -> list[str]:
+    """Text in lines of the usual length, and an empty one."""
+    return [*textwrap.wrap(" ".join(sentence for sentence in sentences if sentence), 120, break_on_hyphens=False), ""]
+
+
+def ahead(by_cell: dict, seeds: int) -> list[str]:
+    """By how much ResCNN is ahead on real characters, where both sides are complete."""
+    lines = []
+    for ours, theirs in AGAINST:
+        pairs = list(zip(by_cell[ours, "real"], by_cell[theirs, "real"]))
+        if len(pairs) < seeds: continue
+        points = [a - b for a, b in pairs]
+        by_seed = f" ({min(points):+.1f} to {max(points):+.1f}, seed by seed)" if seeds > 1 else ""
+        lines.append(f"- On EMNIST, {ours} against {theirs}: {statistics.mean(points):+.1f} points{by_seed}.")
+    return [*lines, ""] if lines else []
+
+
+def meanings(columns: list[str]) -> list[str]:
+    """What the columns say, a sentence each."""
+    archive, count = real_archive() or (None, 0)
+    sample = "; as these are few, half of each batch are glyphs" if count < SMALL else ""
+    what = f" (here {archive.describe()}, {count:,} images{sample})" if archive else ""
+    said = {"glyphs": f"*glyphs*: trained on drawn characters (version {GLYPHS_VERSION}), judged on those of writers that "
+                      "were not trained on.",
+            "transfer": "*glyphs → EMNIST*: the same networks, judged on real handwriting, of which they have seen none.",
+            "real": f"*EMNIST*: trained on real training images{what}, judged on real test images.",
+            "mnist": "*MNIST*: all of it."}
+    return [said[column] for column in columns]
+
+
+def character_section(args: argparse.Namespace) -> list[str]:
+    """The section on single characters, as markdown; columns that have no cell are left out."""
+    found = [collected(source, args) for source in ("glyphs", "real", "mnist")]
+    of_network = {name: [one for source in found for one in source.get(name, [])] for name in NETWORKS}
+    by_cell = {(name, column): [one["scores"][column] for one in cells if column in one["scores"]]
                for name, cells in of_network.items() for column in COLUMNS}
     columns = [column for column in COLUMNS if any(by_cell[name, column] for name in NETWORKS)]
-    lines = [f"| network | parameters | images/s | {' | '.join(COLUMNS[column] for column in columns)} |",
-             "|---" + "|--:" * (len(columns) + 2) + "|"]
-    for name, cells in of_network.items():
-        if not cells: continue
-        most = max(cells, key=lambda one: one["parameters"])  # MNIST has fewer classes
-        rate = statistics.mean(cell["images_a_second"] for cell in cells)
-        lines.append(f"| {name} | {most['parameters']:,} | {rate:,.0f} | "
-                     + " | ".join(spread(by_cell[name, column], args.seeds) for column in columns) + " |")
-    lines.append("")
-    for ours, theirs in (("ResCNN", "CNN"), ("ResCNN", "CNN, 32 channels"), ("ResCNN, augmented", "CNN, augmented"),
-                         ("ResCNN, augmented", "CNN, 32 channels, augmented")):
-        pairs = list(zip(by_cell.get((ours, "real"), []), by_cell.get((theirs, "real"), [])))
-        if len(pairs) == args.seeds:
-            ahead = [a - b for a, b in pairs]
-            lines.append(f"- On EMNIST, {ours} against {theirs}: {statistics.mean(ahead):+.1f} points "
-                         f"({min(ahead):+.1f} to {max(ahead):+.1f}, seed by seed).")
-    return lines
+    if not columns: return []
+    rows = [row(name, cells, [spread(by_cell[name, column], args.seeds) for column in columns])
+            for name, cells in of_network.items() if cells]
+    return ["## Characters", "",
+            *table(["network", "parameters", "images/s", *(COLUMNS[column] for column in columns)], rows),
+            *ahead(by_cell, args.seeds),
+            *paragraph("Images of the test data read right, in percent.", *meanings(columns)),
+            *paragraph(f"Adam, batches of {BATCH}, a learning rate that rises for a fifth of the time and falls for the rest.",
+                       "Settings were chosen on held-out training images; the test images were used for this page alone.")]
 
 
-def line_table(args: argparse.Namespace) -> list[str]:
-    """The section on lines, as markdown; empty while none was trained."""
-    if not collected(LINE_NETWORKS, "lines", args): return []
-    lines = ["## Lines", "", "| network | parameters | lines/s | character error rate, % | characters right, % |",
-             "|---|--:|--:|--:|--:|"]
-    for name, cells in collected(LINE_NETWORKS, "lines", args).items():
-        rate = statistics.mean(cell["images_a_second"] for cell in cells)
-        scores = (spread([cell["scores"][key] for cell in cells], args.seeds) for key in ("cer", "char_acc"))
-        lines.append(f"| {name} | {cells[0]['parameters']:,} | {rate:,.1f} | {' | '.join(scores)} |")
-    return [*lines, "", f"Lines of up to 32 drawn characters that overlap by up to a third, batches of {LINE_BATCH} lines.", ""]
+def line_section(args: argparse.Namespace) -> list[str]:
+    """The section on lines, as markdown, beside a reader who never looks; empty while none was trained."""
+    found = collected("lines", args)
+    if not found: return []
+    guess = next(iter(found.values()))[0]["scores"]["acc_padding_only"]
+    rows = [["always `<P>`", "–", "–", "100.0", "0.0", f"{guess:.1f}"]]
+    rows += [row(name, cells, [spread([one["scores"][column] for one in cells], args.seeds) for column in LINE_COLUMNS])
+             for name, cells in found.items()]
+    lines = LineSettings()
+    return ["## Lines", "", *table(["network", "parameters", "lines/s", *LINE_COLUMNS.values()], rows),
+            *paragraph(f"Lines of up to {lines.max_length - 2} drawn characters that overlap by {lines.min_overlap:.0%} to",
+                       f"{lines.max_overlap:.0%}, batches of {LINE_BATCH} lines, otherwise as above; all figures in percent.",
+                       f"A line has {lines.max_length} places, and what is not written on is padding, `<P>`. The *character",
+                       "error rate* (lower is better) is the edits that a line needs, for each of its characters, once padding",
+                       "at its end is dropped; spaces count. *All places right* is what the course reports: padding is counted,",
+                       "and the first row is what a reader has who never looks.")]
 
 
 def page(args: argparse.Namespace) -> str:
     """docs/results.md"""
-    archive = real_archive()
-    count = len(archive.labels("train")) if archive else 0
-    sample = "; of these there are few, so that each batch is half theirs and half glyphs" if 0 < count < SMALL else ""
-    what = f"EMNIST here is {archive.describe()}, {count:,} training images{sample}." if archive else "No EMNIST was at hand."
-    said = f"python tools/results.py --seconds {args.seconds:g} --seeds {args.seeds}"
+    times = "one seed" if args.seeds == 1 else f"the mean of {args.seeds} seeds, and in brackets the lowest and the highest"
     return "\n".join([
         "# Results", "",
-        f"Every network on every source after the same time of training: {args.seconds:g} seconds of one processor core, "
-        "whatever else", "the machine was doing. Accuracy on test images in percent: the mean of "
-        f"{args.seeds} seeds, and in brackets the lowest and", "the highest.", "",
-        "```", said, "```", "",
-        "writes this page; each cell is kept, so it can be broken off and begun again. What is not trained yet is left out.", "",
-        "## Characters", "", *character_table(args), "",
-        f"*glyphs*: trained on drawn characters (version {GLYPHS_VERSION}), judged on those of writers that were not trained on.",
-        "*glyphs → EMNIST*: the same networks, judged on real handwriting, of which they have seen none. *EMNIST*: trained on",
-        f"real training images, judged on real test images. {what} *MNIST*: all of it.", "",
-        f"Adam, batches of {BATCH}, a learning rate that rises for a fifth of the time and falls for the rest. Settings were",
-        "chosen on held-out training images; the test images were used for this page alone.", "",
-        *line_table(args)])
+        *paragraph(f"Every network on every source after the same time of training: {args.seconds:g} seconds of one processor",
+                   f"core, whatever else the machine was doing. Each figure is {times}."),
+        "```", f"python tools/results.py --seconds {args.seconds:g} --seeds {args.seeds}", "```", "",
+        *paragraph("writes this page; each cell is kept, so it can be broken off and begun again, and two at once share the",
+                   "work. What is not trained yet is left out."),
+        *character_section(args), *line_section(args)])
+
+
+def fill(wanted: list[tuple[str, str, int]], seconds: float) -> None:
+    """Train and judge the cells that are missing; those that others are at come last."""
+    missing = [one for one in wanted if not path_of(*one, seconds).is_file()]
+    bar = progress(desc="Training", unit=" cells", total=len(missing))
+    for wait in (False, True):  # whoever was at a cell may have been killed: it is begun again then
+        for name, source, seed in missing:
+            path = path_of(name, source, seed, seconds)
+            with claimed(path, wait) as mine:
+                if not mine: continue
+                found = cell(name, source, seed, seconds)
+                with replacing(path) as temporary: temporary.write_text(json.dumps(found))
+            scores = "  ".join(f"{score} {value:.1f}" for score, value in found["scores"].items())
+            bar.write(f"{source:7} seed {seed}  {name:28} {scores}")
+            bar.update(sum(path_of(*one, seconds).is_file() for one in missing) - bar.n)
+    bar.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="of processor time, for each cell")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
     parser.add_argument("--networks", nargs="+", choices=[*NETWORKS, *LINE_NETWORKS], help="default: all")
     parser.add_argument("--table", action="store_true", help="only write the page from the cells that are there")
+    parser.add_argument("--page", type=Path, default=checkout_dirname() / "docs" / "results.md", help="where to write it")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_memory()
-    # Drawn characters vary as it is, and there is plenty of MNIST: augmentation is measured where images are few.
-    wanted = [(name, source, seed) for seed in range(args.seeds) for source in args.sources
-              for name in (LINE_NETWORKS if source == "lines" else NETWORKS)
-              if (not args.networks or name in args.networks) and (source == "real" or "augmented" not in name)]
-    if real_archive() is None: wanted = [one for one in wanted if one[1] != "real"]
-    todo = [] if args.table else [one for one in wanted if not path_of(*one, args.seconds).is_file()]
-    for name, source, seed in progress(todo, desc="Training", unit=" cells"):
-        path = path_of(name, source, seed, args.seconds)
-        if path.is_file(): continue  # somebody else has done it meanwhile
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = cell(name, source, seed, args.seconds)
-        with replacing(path) as temporary: temporary.write_text(json.dumps(found))
-        print(f"{source:7} seed {seed}  {name:28} " + "  ".join(f"{k} {v:.1f}" for k, v in found["scores"].items()), flush=True)
-    with replacing(checkout_dirname() / "docs" / "results.md") as path: path.write_text(page(args), encoding="utf-8")
-    print("written: docs/results.md")
+    wanted = [(name, source, seed) for seed in range(args.seeds) for source in args.sources for name in networks(source)
+              if (not args.networks or name in args.networks) and (source != "real" or real_archive())]
+    if not args.table: fill(wanted, args.seconds)
+    with replacing(args.page) as path: path.write_text(page(args), encoding="utf-8")
+    print(f"written: {shown(args.page)}")
 
 
 if __name__ == "__main__":
