@@ -53,7 +53,7 @@ def _guesses(ax: Any, characters: list, columns: int) -> None:
         ax.text(at + 0.5, 0.98, character.text, ha="center", va="top", fontsize=12, weight="bold",
                 color="black" if sure else PALETTE.vermilion)
         lines = "\n".join(f"{name} {chance:.0%}" for name, chance in character.guesses[:3])
-        ax.text(at + 0.5, 0.62, lines.replace("$", r"\$"), ha="center", va="top", fontsize=7, color="#444444", linespacing=1.1)
+        ax.text(at + 0.5, 0.62, lines.replace("$", r"\$"), ha="center", va="top", fontsize=9, color="#444444", linespacing=1.1)
     ax.set(xlim=(0, columns), ylim=(0, 1))
     ax.set_axis_off()
 
