@@ -170,9 +170,9 @@ def test_twice_and_with_worker_processes(tmp_path, uninterrupted):
 
 def test_ctrl_c_finishes_the_batch_and_can_go_on(tmp_path, uninterrupted):
     step = fork.Value("i", -1)
-    child = fork.Process(target=train, args=(tmp_path, None, 0, step))
+    child = fork.Process(target=train, args=(tmp_path, None, 0, step, False))
     child.start()
-    while step.value < 9: time.sleep(0.0005)
+    while step.value < 9 and child.is_alive(): time.sleep(0.0005)
     os.kill(child.pid, signal.SIGINT)
     child.join(60)
     assert child.exitcode == 0 and step.value < EPOCHS * BATCHES, "it stops cleanly, before its end"
