@@ -50,13 +50,19 @@ def exercises(lesson: nbformat.NotebookNode) -> list[Exercise]:
     return found
 
 
+def known_by(check: str) -> str:
+    """The line by which a check is found again: that of its `def`, since a decorator's is the same for all."""
+    lines = check.splitlines()
+    return next((line for line in lines if line.startswith("def ")), lines[0])
+
+
 def restored(handed_in: nbformat.NotebookNode, wanted: list[Exercise]) -> set[str]:
     """Put the lesson's checks into a notebook where they were changed; the titles of exercises whose checks are not there."""
     missing, sources = set(), {cell.source: cell for cell in handed_in.cells if cell.cell_type == "code"}
     for exercise in wanted:
         if exercise.check in sources: continue
-        first = exercise.check.splitlines()[0]
-        changed = [cell for source, cell in sources.items() if source.startswith(first)]
+        line = known_by(exercise.check)
+        changed = [cell for source, cell in sources.items() if line in source.splitlines()]
         if changed: changed[-1].source = exercise.check
         else: missing.add(exercise.title)
     return missing
