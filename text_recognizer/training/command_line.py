@@ -17,7 +17,7 @@ import yaml
 
 from ..errors import UserError
 from ..lit_models.base import BaseLitModel
-from .trainer_arguments import add_trainer_arguments, devices, number
+from .trainer_arguments import add_trainer_arguments, devices
 from .util import DATA_CLASSES, MODEL_CLASSES, checkpoint_args, data_class, model_class, nearest
 
 # %% ../../nbs/library/command_line.ipynb #37a11159
@@ -65,7 +65,8 @@ class HelpFormatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None: super().__init__(prog, max_help_position=32)
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return {int: "N", float: "X", number: "X", devices: "N"}.get(action.type, "NAME")
+        kind = getattr(action.type, "__name__", "")
+        return {"int": "N", "float": "X", "number": "X", "devices": "N"}.get(kind, "NAME")
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         return "" if action.nargs == "?" else super()._format_args(action, default_metavar)
