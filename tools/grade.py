@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 STAR = "🌟"
-OPEN = ("Not answered", "still to do")
+OPEN = ("Not answered",)
 
 
 class Exercise(NamedTuple):
