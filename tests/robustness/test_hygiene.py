@@ -107,11 +107,14 @@ SECRETS = [re.compile(pattern) for pattern in (
     r"(?i)(password|passwd|api_key|secret)\s*=\s*['\"][^'\"{}$]{6,}['\"]", r"://[^/\s:@'\"<>{}]{2,}:[^/\s:@'\"<>{}]{3,}@")]
 
 
+PICTURE = re.compile(r'"image/png": "[^"]*"')  # in so many random letters anything is found one day
+
+
 def test_no_secret(tally):
     """No file of the project holds anything that looks like a key, a token or a password."""
     for path in tracked():
         if path.stat().st_size > 20 << 20: continue
-        text = path.read_bytes().decode("utf-8", "ignore")
+        text = PICTURE.sub("", path.read_bytes().decode("utf-8", "ignore"))
         with tally.case(path.relative_to(ROOT)):
             found = [match[0][:60] for pattern in SECRETS for match in pattern.finditer(text) if path != Path(__file__)]
             assert not found, found
