@@ -12,6 +12,7 @@ none to choose the weights: what is judged is the network at the end of its time
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import textwrap
@@ -79,14 +80,14 @@ def paragraph(*sentences: str) -> list[str]:
 
 
 def ahead(by_cell: dict, seeds: int) -> list[str]:
-    """By how much ResCNN is ahead on real characters, where both sides are complete."""
+    """By how much ResCNN is ahead on real characters, trained on such or not, where both sides are complete."""
     lines = []
-    for ours, theirs in AGAINST:
-        pairs = list(zip(by_cell[ours, "real"], by_cell[theirs, "real"]))
+    for column, (ours, theirs) in itertools.product(("real", "transfer"), AGAINST):
+        pairs = list(zip(by_cell[ours, column], by_cell[theirs, column]))
         if len(pairs) < seeds: continue
         points = [a - b for a, b in pairs]
         by_seed = f" ({min(points):+.1f} to {max(points):+.1f}, seed by seed)" if seeds > 1 else ""
-        lines.append(f"- On EMNIST, {ours} against {theirs}: {statistics.mean(points):+.1f} points{by_seed}.")
+        lines.append(f"- {COLUMNS[column]}: {ours} against {theirs}: {statistics.mean(points):+.1f} points{by_seed}.")
     return [*lines, ""] if lines else []
 
 
