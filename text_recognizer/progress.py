@@ -7,6 +7,7 @@ __all__ = ['in_notebook', 'Bar', 'progress']
 
 # %% ../nbs/library/progress.ipynb #568de47e
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -43,6 +44,10 @@ class Bar(tqdm):
         if self._handle is not None: self.display()
         self.disable = True
         self._decr_instances(self)
+
+
+# tqdm's own lock is shared by all processes that were forked from one, and stays locked when one of them is killed.
+Bar.set_lock(threading.RLock())
 
 # %% ../nbs/library/progress.ipynb #d7b73fcd
 def progress(items: "Iterable | None" = None, desc: str = "", total: "int | None" = None, unit: str = "it",
