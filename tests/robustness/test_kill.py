@@ -10,6 +10,7 @@ import io
 import os
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ from text_recognizer.data.downloads import Expected, Source, fetch_emnist
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.emnist_lines import EMNISTLines
 from text_recognizer.metadata.shared import data_dirname
+from text_recognizer.progress import Bar, progress
 from text_recognizer.training.run_experiment import main
 
 KIND = "killed at any instant"
@@ -116,7 +118,6 @@ def kill_often(tally, folder: Path, number: int, keep: "tuple[str, ...]", work: 
 
 def serve(files: dict, ranges: bool, address) -> None:
     """A server in a process of its own, so that no thread is there when children are made."""
-    import time
     with FaultServer(files) as server:
         for path in files: server.always[path] = lambda handler: handler.serve(pause=0.0005, ranges=ranges)
         address.send(server.url(""))
@@ -152,3 +153,21 @@ def test_drawing(tally, tmp_path): kill_often(tally, tmp_path, tally.many(1, 30)
 def test_writing_lines(tally, tmp_path):
     (tmp_path / "gzip.zip").write_bytes(gzip_zip())
     kill_often(tally, tmp_path, tally.many(1, 30), (), write_lines, str(tmp_path / "gzip.zip"))
+
+
+def hold_a_bar() -> None:
+    """Be in the middle of drawing a bar, for longer than anybody waits."""
+    with Bar.get_lock(): time.sleep(600)
+
+
+def draw_a_bar() -> int:
+    """A whole bar, drawn; what it counted."""
+    with progress(range(3), "three") as bar: return sum(1 for _ in bar)
+
+
+def test_a_bar_in_the_middle_of_a_line(tally, tmp_path):
+    """A process that is killed while it draws a bar keeps none of its neighbours, forked from the same one, from drawing."""
+    Bar.get_lock()  # made before they are forked, as by any bar that this process has drawn
+    with tally.case("killed while it draws"):
+        with contextlib.suppress(Ended): run_child(tmp_path, hold_a_bar, kill_after=0.2)
+        assert run_child(tmp_path, draw_a_bar, limit=20)[0] == 3
