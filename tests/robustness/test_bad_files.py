@@ -1,15 +1,17 @@
 """Files that are not what they were: found out, named, made again or refused, and never read as if nothing were wrong."""
 
 import gzip
+import json
 import shutil
 import struct
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from robustness.things import (
     arrays,
@@ -21,6 +23,7 @@ from robustness.things import (
     mat_file,
     matlab_zip,
     run_child,
+    sum_of,
     sum_of_data,
     zipped,
 )
@@ -28,6 +31,7 @@ from text_recognizer.data import glyphs
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.emnist_lines import EMNISTLines
 from text_recognizer.data.emnist_processing import read_processed
+from text_recognizer.data.line_store import load_recipes
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
 
@@ -77,7 +81,7 @@ def test_every_cached_file(source, tally, tmp_path):
         (tmp_path / "gzip.zip").write_bytes(gzip_zip())
         source = str(tmp_path / "gzip.zip")
     whole, _, _ = run_child(tmp_path / "case", prepare, source)
-    data, dice = tmp_path / "case" / "data", chance("cache", source)
+    data, dice = tmp_path / "case" / "data", chance("cache", Path(source).name)
     shutil.copytree(data, tmp_path / "kept")
     cached = [path.relative_to(data) for path in data.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert {path.name.split("-")[0] for path in cached} == {"emnist", "emnist_lines", "sentences"}
@@ -93,32 +97,41 @@ def test_every_cached_file(source, tally, tmp_path):
                 shutil.copytree(tmp_path / "kept", data)
 
 
-def read_back(path: Path, whole: "tuple") -> None:
-    """A processed file that lost a bit is None or what it was, in every word and number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = read_processed(path)
-    if found is None: return
-    assert (found.source, found.key) == whole[:2], f"{found.source!r}, {found.key!r}"
-    assert all(torch.equal(getattr(found, kind)[part], value) for (kind, part), value in whole[2].items())
-
-
-def flip_all(path: Path, places: "list[tuple[int, int]]") -> "list[str]":
-    """What went wrong when each of these bits was flipped, one at a time."""
+def images_in(path: Path) -> "str | None":
+    """A sum of every word and number that is read from a processed file; None when it is refused."""
     found = read_processed(path)
-    whole = found.source, found.key, {(kind, part): getattr(found, kind)[part].clone() for kind in ("images", "labels")
-                                      for part in ("train", "val", "test")}
-    content, wrong = path.read_bytes(), []
-    del found
+    return found and sum_of(found.source, found.key, *(part for kind in (found.images, found.labels) for part in kind.values()))
+
+
+def recipes_in(path: Path, facts: dict) -> "str | None":
+    """Likewise of a file of lines."""
+    found = load_recipes(path, facts)
+    return found and sum_of(*(part for recipe in found.values() for part in recipe))
+
+
+def flip_all(path: Path, places: "list[tuple[int, int]]", content_of: Callable) -> "list[str]":
+    """What went wrong when each of these bits was flipped, one at a time: what is read is None, or what it was."""
+    whole, content, wrong = content_of(path), path.read_bytes(), []
+    warnings.simplefilter("ignore")
     for at, bit in places:
         flipped = bytearray(content)
         flipped[at] ^= 1 << bit
-        with open(path.with_suffix(".now"), "w") as file: file.write(f"{at} {bit}")  # what it was, should this be the end
+        path.with_suffix(".now").write_text(f"{at} {bit}")  # what it was, should this be the end
         other = path.with_name("flipped.h5")
         other.write_bytes(flipped)
-        try: read_back(other, whole)
+        try: assert content_of(other) in (None, whole), "it reads something else"
         except Exception as error: wrong.append(f"bit {bit} of byte {at}: {type(error).__name__}: {error}")
     return wrong
+
+
+def flip_in_children(tally, path: Path, places: "list[tuple[int, int]]", content_of: Callable) -> None:
+    """A case for each bit; five hundred to a child, for one that crashes takes the others with it."""
+    while places:
+        some, places = places[:500], places[500:]
+        try: wrong = run_child(path.parent, flip_all, path, some, content_of, limit=60, memory=4 << 30)[0]
+        except Exception as error: wrong = [f"it ended ({error}) at {path.with_suffix('.now').read_text()}"]
+        for at, _ in enumerate(some):
+            with tally.case("a bit"): assert at >= len(wrong), wrong[at]
 
 
 def test_every_bit_of_a_processed_file(tally, tmp_path):
@@ -135,12 +148,20 @@ def test_every_bit_of_a_processed_file(tally, tmp_path):
     places = [(int(at), bit) for at in np.flatnonzero(~inside) for bit in range(8)]
     places = dice.sample(places, min(len(places), tally.many(600, 40_000)))
     places += [(dice.choice(np.flatnonzero(inside).tolist()), dice.randrange(8)) for _ in range(100)]
-    while places:
-        some, places = places[:500], places[500:]
-        try: wrong = run_child(tmp_path / "case", flip_all, path, some, limit=60, memory=4 << 30)[0]
-        except Exception as error: wrong = [f"it ended ({error}) at {path.with_suffix('.now').read_text()}"]
-        for at, _ in enumerate(some):
-            with tally.case("a bit"): assert at >= len(wrong), wrong[at]
+    flip_in_children(tally, path, places, images_in)
+
+
+def test_every_bit_of_the_lines(tally, tmp_path):
+    """Likewise of the file with the recipes of lines, which HDF5 packs."""
+    (tmp_path / "gzip.zip").write_bytes(gzip_zip())
+    run_child(tmp_path / "case", prepare, str(tmp_path / "gzip.zip"))
+    path = next((tmp_path / "case" / "data" / "processed").glob("emnist_lines-*.h5"))
+    with h5py.File(path) as file: facts = json.loads(file.attrs["facts"])
+    del facts["recipe_version"]
+    assert recipes_in(path, facts), "these are not the facts"
+    places = [(at, bit) for at in range(path.stat().st_size) for bit in range(8)]
+    places = chance("lines").sample(places, tally.many(300, 5_000))
+    flip_in_children(tally, path, places, partial(recipes_in, facts=facts))
 
 
 def prepare_emnist(source: str) -> str:
@@ -287,7 +308,7 @@ def test_corpora_that_are_none(tally, tmp_path, monkeypatch):
     """brown.zip with other things in it: refused by name, and with text_source auto another text takes its place."""
     entry = b"The/at cat/nn sat/vbd ./."
     bad = {"a page": PAGE, "nothing": b"", "no texts": zipped({"brown/README": b"x"}),
-           "a bomb": zipped({"brown/ca01": bytes(101 << 20)}), "texts elsewhere": zipped({"../brown/xx01": entry}),
+           "a bomb": zipped({"brown/ca01": b"cat/nn " * (15 << 20)}), "texts elsewhere": zipped({"../brown/xx01": entry}),
            "cut": zipped({"brown/ca01": entry * 1000})[:-30], "no words": zipped({"brown/ca01": b"./. ,/,"}),
            "encrypted": locked_zip(zipped({"brown/ca01": entry}))}
     for number, (what, content) in enumerate(bad.items()):

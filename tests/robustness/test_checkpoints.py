@@ -157,7 +157,7 @@ def with_an_older_torch(*args: str) -> str:
     return knock(*args)
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["this torch", "as torch 2.4"])
+@pytest.mark.parametrize("older", [False, True], ids=["this-torch", "torch-2.4"])
 @pytest.mark.parametrize("door", DOORS)
 def test_a_pickle_that_would_run_code(door, older, good, tally, tmp_path):
     """It is refused and does not run."""

@@ -136,7 +136,8 @@ def test_files_that_may_not_grow(name, archive, tally, tmp_path):
         largest = max(path.stat().st_size for path in (tmp_path / "whole" / "data").rglob("*") if path.is_file())
         dice = chance("limit", name)
         for at in range(tally.many(1, 8)):
-            size, folder = dice.randrange(4096, int(0.9 * largest)), tmp_path / str(at)
+            # The first stops HDF5 in its second array, where it has crashed.
+            size, folder = int(0.65 * largest) if not at else dice.randrange(4096, int(0.9 * largest)), tmp_path / str(at)
             (folder / "data").mkdir(parents=True)
             with tally.case(f"{name} with files of at most {size:,} bytes"):
                 try: run_child(folder, limited, work[0], size, *work[1:])
