@@ -84,6 +84,8 @@ MENDS = [
     Mend("brown.zip was unpacked however large it said that it was", "data/sentence_generator.py",
          "if not members or sum(m.file_size for m in members) > LARGEST_CORPUS:", "if not members:",
          "robustness/test_bad_files.py::test_corpora_that_are_none"),
+    Mend("ink of nearly one shade was an error about bins", "reading/ink.py", "values.astype(np.float64), bins", "values, bins",
+         "robustness/test_bad_pictures.py::test_scribbles"),
     Mend("bytes that are not the file's were kept as a download", "data/fetching.py",
          "    if found.hexdigest() != digest:\n", "    if not digest:\n", "test_downloads.py"),
     # bad arguments

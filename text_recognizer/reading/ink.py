@@ -51,7 +51,8 @@ def away_from_paper(grey: np.ndarray) -> tuple[np.ndarray, bool]:
 # %% ../../nbs/library/ink.ipynb #a94e98da
 def otsu(values: np.ndarray, bins: int = 256) -> float:
     "The threshold that leaves the least variance on its two sides"
-    counts, edges = np.histogram(values, bins)
+    # As float64: between two neighbours of float32 there is no room for more edges.
+    counts, edges = np.histogram(values.astype(np.float64), bins)
     middles, below = (edges[:-1] + edges[1:]) / 2, counts.cumsum()
     total, weighted = below[-1], (counts * middles).cumsum()
     above = total - below
