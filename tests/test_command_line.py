@@ -202,6 +202,7 @@ def test_help_has_the_course_s_groups_in_their_order():
     (["--val_check_interval", "0"], "--val_check_interval: expected a number above 0, got '0'"),
     (["--check_val_every_n_epoch", "0"], "--check_val_every_n_epoch: expected a number above 0, got '0'"),
     (["--devices", "999999999999"], "--devices: expected at most 1,024 devices, got 999999999999"),
+    (["--conv_dim", "9" * 30], f"conv_dim: expected a whole number of at most {2**63 - 1}, got {'9' * 30}"),
     (["--fc_dropout", "nan"], "fc_dropout: expected a number in [0, 1), got nan"),
     (["--augment", "-1"], "augment: expected a number in [0, 3], got -1.0"),
     (["--lr_find", "3"], "lr_find: expected a whole number of at least 10, got 3"),

@@ -30,7 +30,6 @@ ARCHIVES = "robustness/test_bad_files.py::test_archives_that_are_none"
 GROW = "robustness/test_full_disk.py::test_files_that_may_not_grow"
 PICKLES = "robustness/test_checkpoints.py::test_a_pickle_that_would_run_code"
 READING = "robustness/test_bad_arguments.py::test_each_argument_is_taken_as_it_is_or_refused"
-MADE = "robustness/test_bad_arguments.py::test_constructors"
 TYPED = "test_command_line.py::test_what_is_wrong_is_said_in_one_line"
 
 MENDS = [
@@ -45,7 +44,7 @@ MENDS = [
          "trainer.train_dataloader.load_state_dict(self._place)", "pass", "test_resuming.py"),
     Mend("a checkpoint that was half written was the newest, and the run could not go on", "training/resuming.py",
          "with replacing(path) as temporary: torch.save(checkpoint, temporary)", "torch.save(checkpoint, path)",
-         "robustness/test_kill_training.py --thorough"),
+         "robustness/test_kill_training.py::test_half_a_checkpoint"),
     # full and read-only disks
     Mend("HDF5 crashed the interpreter when its file could not grow", "data/emnist_processing.py",
          "                reserve(temporary, path, size := size + 785 * len(labels))\n", "", f"{GROW}[process]"),
@@ -96,7 +95,7 @@ MENDS = [
     Mend("--lr=-- was taken for an empty list", "training/command_line.py",
          'if word.startswith("--") and word.endswith("=--"):', "if not word:", f"{READING}[CNN-EMNIST] --thorough"),
     Mend("a network of 10**30 channels was an OverflowError", "errors.py",
-         "    if number > maximum: raise", "    if False: raise", f"{MADE}[ResCNN] --thorough"),
+         "    if number > maximum: raise", "    if False: raise", TYPED),
     Mend("NaN was taken for a fraction", "errors.py", "if not number or not (low <= value <= high) or",
          "if not number or value < low or value > high or", TYPED),
     # checkpoints
