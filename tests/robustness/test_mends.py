@@ -60,7 +60,7 @@ MENDS = [
          "robustness/test_two_at_once.py::test_several_prepare_the_same[draw]"),
     Mend("two runs that began at once wrote into one folder", "training/trainer.py",
          "        if rank_zero_only.rank != 0: return version\n", "        return version\n",
-         "robustness/test_two_at_once.py::test_two_commands_in_one_folder"),
+         "robustness/test_two_at_once.py::test_two_logs_in_one_folder"),
     # bad files
     Mend("a flipped bit between HDF5's arrays hung the reader, or changed what it read", "data/emnist_processing.py",
          "    if not is_sealed(path): return None\n", "    if not path.exists(): return None\n", BITS),

@@ -15,6 +15,7 @@ from robustness.things import Ended, chance, fork, gzip_zip, leftovers, run_chil
 from text_recognizer.data import glyphs
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.training.run_experiment import main
+from text_recognizer.training.trainer import RunLogger
 
 KIND = "two at once"
 
@@ -112,6 +113,11 @@ def test_a_notebook_beside_a_command(tally, tmp_path):
     for at in range(tally.many(1, 6)):
         with tally.case("a notebook and a command"):
             assert together(tmp_path / str(at), [(process, archive), (command, archive)], [0, 0]) == [whole] * 2
+
+
+def test_two_logs_in_one_folder(tally, tmp_path):
+    """A run's folder is its own from the moment at which it is named, long before anything is written into it."""
+    with tally.case("two logs"): assert [RunLogger(tmp_path).version for _ in range(3)] == [0, 1, 2]
 
 
 def runs_in_one_folder(archive: str) -> str:
