@@ -117,6 +117,7 @@ def bad_file(kind: str, folder: Path, page: Path) -> Path:
     elif kind == "noise": Image.fromarray(chance.integers(0, 256, (60, 400), np.uint8)).save(path)
     elif kind == "grain": Image.fromarray((200 + 5 * chance.standard_normal((60, 400))).astype(np.uint8)).save(path)
     elif kind == "gradient": Image.fromarray(np.tile(np.linspace(90, 240, 400).astype(np.uint8), (60, 1))).save(path)
+    elif kind == "two lines": path = folder / "two\nlines.png"
     elif kind != "missing": Image.new("L", (400, 60), {"blank": 255, "black": 0, "grey": 128}[kind]).save(path)
     return path
 
@@ -125,7 +126,7 @@ def bad_file(kind: str, folder: Path, page: Path) -> Path:
     ("blank", "no ink"), ("black", "no ink"), ("grey", "no ink"), ("grain", "no ink"), ("gradient", "no ink"),
     ("noise", "no ink"), ("text", "found something else"), ("truncated", "cannot be read"),
     ("short of pixels", "cannot be read"), ("bomb", "at most 120,000,000 pixels"), ("tiny", "at least 8"),
-    ("folder", "no file"), ("pipe", "no file"), ("missing", "nothing")])
+    ("folder", "no file"), ("pipe", "no file"), ("missing", "nothing"), ("two lines", "nothing")])
 def test_a_bad_picture_is_one_sentence_and_status_2(kind, says, tmp_path, page, capsys):
     assert main([str(bad_file(kind, tmp_path, page))]) == 2
     captured = capsys.readouterr()

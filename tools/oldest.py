@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-oldest"
 # What the tests need beside the package; the notebooks' tools are pinned and have no old versions.
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "nltk")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "nltk", "setuptools")
 TESTS = ("tests/test_contract.py", "tests/test_command_line.py", "tests/test_lines.py", "tests/test_resuming.py",
          "tests/test_downloads.py", "tests/robustness")
 

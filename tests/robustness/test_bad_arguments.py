@@ -186,7 +186,7 @@ ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-3, 40), st
 def callables() -> dict:
     """What a reader calls in Python, each with the names of its arguments and arguments that are right."""
     from text_recognizer.data.emnist import EMNIST
-    from text_recognizer.data.emnist_lines import EMNISTLines
+    from text_recognizer.data.emnist_lines import EMNISTLines, construct_image_from_string
     from text_recognizer.data.glyphs import draw_glyphs
     from text_recognizer.data.mnist import MNIST
     from text_recognizer.data.sentence_generator import SentenceGenerator
@@ -195,14 +195,23 @@ def callables() -> dict:
     from text_recognizer.models.line_cnn_simple import LineCNNSimple
     from text_recognizer.models.mlp import MLP
     from text_recognizer.models.res_cnn import ResCNN
+    from text_recognizer.reading.lines import read_line
+    from text_recognizer.reading.pad import ReadForm
 
     config = {"input_dims": (1, 28, 28), "output_dims": (1,), "mapping": list("abc")}
     lines = {**config, "input_dims": (1, 28, 112), "output_dims": (4, 1)}
     narrow = CNN(config, Namespace(conv_dim=1, fc_dim=1))
+    letters = {letter: torch.full((3, 28, 28), 9, dtype=torch.uint8) for letter in "abc"}
+    page = np.full((40, 90), 255, np.uint8)
+    page[10:30, 20:24] = page[10:30, 50:54] = 0
 
     def by_args(make, data_config) -> object: return lambda **given: make(data_config, Namespace(**given))
 
     def by_dict(**given) -> object: return BaseLitModel(narrow, given)
+
+    def write(text="l", **given) -> object: return ReadForm(**given).write_text(text)
+
+    def one_line(string="abc", **given) -> object: return construct_image_from_string(string, letters, **given)
 
     def generate(**given) -> object: return SentenceGenerator(source="python").generate(**given)
 
@@ -217,6 +226,10 @@ def callables() -> dict:
         "SentenceGenerator": (SentenceGenerator, {"max_length": 8, "source": "python", "seed": 1}),
         "generate": (generate, {"max_length": 8}),
         "draw_glyphs": (draw_glyphs, {"labels": [4, 5], "writers": [0, 1], "seed": 0, "chunk": 2}),
+        "construct_image_from_string": (one_line, {"string": "abc", "min_overlap": 0.1, "max_overlap": 0.3, "width": 90,
+                                                   "repeat_glyphs": False}),
+        "read_line": (read_line, {"image": page, "prior": "none"}),
+        "ReadForm": (write, {"text": "l", "boxes": 8, "pen": 3.0, "prior": "none"}),
         "CNN": (by_args(CNN, config), {"conv_dim": 2, "fc_dim": 2, "fc_dropout": 0.1}),
         "MLP": (by_args(MLP, config), {"fc1": 2, "fc2": 2, "fc_dropout": 0.1}),
         "ResCNN": (by_args(ResCNN, config), {"res_dim": 2, "num_stages": 1, "num_blocks": 1, "stem_stride": 1, "fc_dropout": 0.1,
@@ -238,8 +251,8 @@ def call(name: str, given: dict) -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "EMNIST", "EMNIST(args)", "MNIST", "EMNISTLines", "SentenceGenerator", "generate", "draw_glyphs", "CNN", "MLP",
-    "ResCNN", "LineCNNSimple", "BaseLitModel"])
+    "EMNIST", "EMNIST(args)", "MNIST", "EMNISTLines", "SentenceGenerator", "generate", "draw_glyphs",
+    "construct_image_from_string", "read_line", "ReadForm", "CNN", "MLP", "ResCNN", "LineCNNSimple", "BaseLitModel"])
 def test_constructors(name, tally, tmp_path):
     """Each argument by itself replaced by something odd."""
     right = callables()[name][1]

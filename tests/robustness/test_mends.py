@@ -96,6 +96,9 @@ MENDS = [
          'if word.startswith("--") and word.endswith("=--"):', "if not word:", f"{READING}[CNN-EMNIST] --thorough"),
     Mend("a network of 10**30 channels was an OverflowError", "errors.py",
          "    if number > maximum: raise", "    if False: raise", TYPED),
+    Mend("a path with a line's end in its name made two lines of a message", "errors.py",
+         '" ".join(super().__str__().splitlines())', "super().__str__()",
+         "test_read_line.py::test_a_bad_picture_is_one_sentence_and_status_2"),
     Mend("NaN was taken for a fraction", "errors.py", "if not number or not (low <= value <= high) or",
          "if not number or value < low or value > high or", TYPED),
     # checkpoints

@@ -19,7 +19,7 @@ from .emnist import EMNIST
 from .line_composer import compose, step_of
 from .line_dataset import EndlessLines, LineDataset
 from .line_store import add_line_arguments, check_overlaps, line_settings, line_writers, written_recipes
-from ..errors import UserError, check_integer
+from ..errors import UserError, check_integer, check_text
 
 # %% ../../nbs/04_emnist_lines.ipynb #b8fa4fa9
 def get_samples_by_char(samples: torch.Tensor, labels: torch.Tensor, mapping: "list[str]") -> dict[str, torch.Tensor]:
@@ -50,7 +50,7 @@ def construct_image_from_string(string: str, samples_by_char: dict, min_overlap:
                                 repeat_glyphs: bool = False) -> torch.Tensor:
     "`string` as a picture uint8 (28, width), by default as wide as the text; glyphs overlap by a part drawn for the line"
     check_overlaps(min_overlap, max_overlap)
-    if not string: raise UserError("string: expected at least one character, got none")
+    if not check_text("string", string): raise UserError("string: expected at least one character, got none")
     rng = np.random.default_rng() if rng is None else rng
     step = int(step_of(rng.uniform(min_overlap, max_overlap)))
     images = torch.stack(select_letter_samples_for_string(string, samples_by_char, rng, repeat_glyphs))

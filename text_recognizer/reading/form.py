@@ -13,7 +13,7 @@ import torch
 from ..data.glyphs import chances, choose, hands, keys_of, normals, times_before
 from ..data.glyphs import lean, loosen, skeleton_table, stray
 from ..data.strokes import Strokes
-from ..errors import UserError, check_integer
+from ..errors import UserError, check_integer, check_text
 from ..metadata.emnist import INVERSE_MAPPING, NUM_SPECIAL_TOKENS
 
 # %% ../../nbs/library/form.ipynb #a0a22e02
@@ -147,7 +147,7 @@ class WritingForm(Form):
 
     def write_text(self, text: str, writer: int = 0, box: "int | None" = None, seed: int = 0) -> "WritingForm":
         "Write `text` from `box` on, in the hand of a writer; spaces stay empty boxes"
-        first, letters = self._free(box, len(text)), hand_strokes(text, writer, seed)
+        first, letters = self._free(box, len(check_text("text", text))), hand_strokes(text, writer, seed)
         paths = [(first + k, path.round().astype(int)) for k, letter in enumerate(letters) for path in letter]
         return self._do([[place, *path.ravel().tolist()] for place, path in paths])
 
