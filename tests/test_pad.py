@@ -119,6 +119,14 @@ def text_read(page, accept) -> str:
     raise AssertionError(f"the page shows {text!r}, status {version!r}")
 
 
+def python_says(page, code: str, wanted: str) -> None:
+    """Wait until Python, asked with `code`, prints what is `wanted`: what is drawn reaches it stroke by stroke."""
+    for _ in range(150):
+        if (said := page.evaluate(ASK, code)) == wanted: return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{code}: expected {wanted}, Python said {said}")
+
+
 def columns(page) -> list[list[str]]:
     """The lines beneath each box that has been read."""
     shown = page.locator(".tr-pad-column:has(canvas)")
@@ -150,8 +158,8 @@ def test_draw_read_undo_clear(page):
 def test_two_strokes_one_character(page):
     page.locator(".tr-pad").get_by_role("button", name="Clear").click()
     draw(page, 2, A_T)
+    python_says(page, "print(len(pad.strokes[2]) if 2 in pad.strokes else 0)", "2")
     assert text_read(page, lambda text: text.lower() == "t")
-    assert page.evaluate(ASK, "print(len(pad.strokes[2]))") == "2"
 
 
 def test_the_network_sees_what_python_says(page):
