@@ -1,14 +1,11 @@
 """What this suite found is mended; each mend taken out again makes a test fail, so that none can get lost unseen."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_python
 
 KIND = "mends, taken out again"
 NEEDED = ("text_recognizer", "tests", "training", "tools", "pyproject.toml", "settings.ini")
@@ -136,9 +133,8 @@ def copied(folder: Path) -> Path:
 def passes(folder: Path, test: str) -> bool:
     """Whether a test there passes; it must be one that there is."""
     names = [name if name.startswith("--") else f"tests/{name}" for name in test.split()]
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *names],
-                          cwd=folder, env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
-                          capture_output=True, text=True, timeout=600)
+    done = run_python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *names, cwd=folder, timeout=600,
+                      PYTHONPATH=str(folder), OMP_NUM_THREADS="1")
     assert done.returncode in (0, 1), f"{done.returncode}: {done.stdout[-1500:]}{done.stderr[-500:]}"
     return done.returncode == 0
 
