@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'SIGNED', 'Palette', 'use_style', 'as_array', 'as_pixels', 'colour_range', 'show_image', 'show_images',
-           'show_matrix']
+           'show_sheet', 'show_matrix']
 
 # %% ../nbs/library/plotting.ipynb #6bc9e867
 from collections.abc import Sequence
@@ -109,6 +109,27 @@ def show_images(images: Any, titles: "Sequence[Any] | None" = None, columns: int
     for ax in axes.flat[len(pixels):]: ax.set_axis_off()
     for ax, image, name in zip(axes.flat, pixels, titles if titles is not None else [None] * len(pixels)):
         show_image(image, None if name is None else str(name), ax, signed, limits=limits, title_size=title_size)
+    if title: figure.suptitle(title, fontsize=11)
+
+# %% ../nbs/library/plotting.ipynb #94ca64e2
+def show_sheet(images: Any, names: "Sequence[str]", title: "str | None" = None, columns: int = 31) -> None:
+    "Draw images (rows, classes, H, W) without gaps, a class in each column with its name above, `columns` in a strip"
+    import matplotlib.pyplot as plt
+    check_integer("columns", columns, minimum=1)
+    pixels = as_array(images)
+    if pixels.ndim != 4 or pixels.shape[1] != len(names):
+        raise UserError(f"images: expected (rows, {len(names)}, H, W), one class for each name, got {pixels.shape}")
+    rows, classes, height, width = pixels.shape
+    strips = range(0, classes, columns)
+    inches = 8.9 / columns * rows * height / width
+    figure, axes = plt.subplots(len(strips), 1, figsize=(9, 0.3 + len(strips) * (0.25 + inches)), squeeze=False)
+    for ax, start in zip(axes[:, 0], strips):
+        part = pixels[:, start:start + columns]
+        show_image(part.transpose(0, 2, 1, 3).reshape(rows * height, -1), ax=ax, limits=colour_range(pixels))
+        ax.set_xticks(np.arange(part.shape[1]) * width + (width - 1) / 2, names[start:start + columns])
+        ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, labelsize=10)
+        ax.set_xlim(-0.5, columns * width - 0.5)
+        ax.spines[:].set_visible(False)
     if title: figure.suptitle(title, fontsize=11)
 
 # %% ../nbs/library/plotting.ipynb #187b934e

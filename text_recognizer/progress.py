@@ -22,6 +22,8 @@ def in_notebook() -> bool:
 # %% ../nbs/library/progress.ipynb #2ba21b07
 class Bar(tqdm):
     "A tqdm bar that a notebook shows as one line of text, updated in place"
+    disable: bool
+
     def __init__(self, *args, file=None, **kwargs):
         self._handle, self._in_place = None, file is None and in_notebook()
         if self._in_place: kwargs |= {"ncols": 78, "ascii": False}

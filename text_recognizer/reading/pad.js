@@ -1,19 +1,25 @@
 // The screen of HandwritingPad: a row of boxes to write in, and beneath each what the network makes of it.
 //
-// Nothing here recognises anything, and nothing is fetched. Python and this page share a few traits:
-//   sheet    JSON {version, events}: all that was ever done. Both sides write it.
-//              an event is [box, x, y, x, y, ...] for a stroke, [box] for a box wiped, [] for all of them wiped
-//   reading  JSON {version, text, notes, boxes: {box: {image, guesses: [[character, probability], ...]}}}: Python's answer
+// Nothing here recognises anything, and nothing is fetched. Python tells this page in a few traits:
+//   sheet    JSON {number: event}: all that was ever done, as far as Python knows, numbered in its order
+//              an event is [box, x, y, x, y, ...] for a stroke, [box] for a box wiped, [] for all of them wiped,
+//              null for one that was taken back
+//   reading  JSON {changes, text, notes, boxes: {box: {image, guesses: [[character, probability], ...]}}}: Python's answer
 //   pen      the pen's width, in units of which a box is 200 wide and 260 high
-//   box      the box that the text cursor is on
 //   boxes    how many there are
-// and one message to Python: {typed: "U", box: 3} asks it to write a character by itself, for those who type.
+// and the page tells Python in messages: {sheet} is all that was ever done, as far as the page knows; {typed: "U", box: 3} asks
+// Python to write a character by itself, for those who type. (Were the page to set the trait, the kernel's echo would set it back.)
+//
+// On both sides a sheet that arrives never replaces the one that is there: the two are merged. So one that is late takes no stroke
+// away, and neither side waits for the other.
 
 const WIDE = 200, HIGH = 260;           // a box, in units
 const TOP = 60, WAIST = 108, LINE = 186; // where a capital, a small letter and the line are
 const CELL = 84;                        // a box, in pixels of the page
 const STEP = 3;                         // units: nearer points are not kept
 const QUIET = 120;                      // milliseconds without a change before Python is told
+const REST = 700;                       // milliseconds without the pen before the paper moves on
+const PATIENCE = 1500;                  // milliseconds without an answer before we say whom we are waiting for
 
 /** An element with attributes, a text or children. */
 function make(tag, attributes = {}, ...children) {
@@ -23,10 +29,24 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The numbers of the events that were not taken back, in their order. */
+const standing = (sheet) => Object.keys(sheet).filter((number) => sheet[number]).sort((a, b) => a - b);
+
+/** How much has happened on a sheet: more on a merged one than on either of its parts, unless they are the same. */
+const changesOf = (sheet) => Object.values(sheet).reduce((sum, event) => sum + (event ? 1 : 2), 0);
+
+/** Add to a sheet what only the other has; true if that was anything. */
+function merge(sheet, other) {
+  const news = Object.entries(other).filter(([number, event]) =>
+    sheet[number] === undefined || (sheet[number] && !event));
+  Object.assign(sheet, Object.fromEntries(news));
+  return news.length > 0;
+}
+
 /** What stands on the form once all events have happened: a map from box to its strokes. */
-function play(events) {
+function play(sheet) {
   const boxes = new Map();
-  for (const [box, ...points] of events) {
+  for (const [box, ...points] of standing(sheet).map((number) => sheet[number])) {
     if (box === undefined) boxes.clear();
     else if (!points.length) boxes.delete(box);
     else boxes.set(box, [...(boxes.get(box) ?? []), points]);
@@ -44,14 +64,18 @@ function paintSeen(canvas, image) {
 
 /** The parts of the page, without any life in them. */
 function build(boxes) {
-  const paper = make("canvas", {
-    class: "tr-pad-paper", tabindex: 0, role: "application", "aria-label": `${boxes} boxes to write in, one character each`,
+  const paper = make("canvas", { class: "tr-pad-paper" });
+  // A field for text, which nobody sees: what has the keys in a field keeps them. Jupyter, Colab and VS Code all leave to it
+  // the keys that elsewhere in an output would run, cut and delete cells.
+  const keys = make("textarea", {
+    class: "tr-pad-keys", rows: 1, inputmode: "none", autocomplete: "off", autocapitalize: "off", spellcheck: "false",
+    "aria-label": `${boxes} boxes to write in, one character each`,
     "aria-description": "Draw with mouse, pen or finger. Arrow keys choose a box; a typed character is written for you; " +
       "Backspace wipes a box, Control Z undoes, Delete or Escape wipes all.",
   });
   const columns = make("div", { class: "tr-pad-columns" });
   for (let box = 0; box < boxes; box++) columns.append(make("div", { class: "tr-pad-column" }));
-  const scroller = make("div", { class: "tr-pad-scroller" }, paper, columns);
+  const scroller = make("div", { class: "tr-pad-scroller" }, paper, keys, columns);
   const undo = make("button", { type: "button", title: "Take back the last stroke or wipe (Ctrl+Z)" }, "Undo");
   const clear = make("button", { type: "button", title: "Wipe all boxes (Delete or Escape); Undo brings them back" }, "Clear");
   const pen = make("input", { type: "range", min: 4, max: 40, step: 1 });
@@ -62,47 +86,67 @@ function build(boxes) {
   const text = make("output", { class: "tr-pad-text", "aria-live": "polite", "aria-label": "The text read" });
   const root = make("div", { class: "tr-pad", role: "group", "aria-label": "Handwriting pad", "data-lm-suppress-shortcuts": "true" },
     bar, scroller, text);
-  return { root, paper, columns, scroller, undo, clear, pen, dot, status, where, text };
+  return { root, paper, keys, columns, scroller, undo, clear, pen, dot, status, where, text };
 }
 
 function render({ model, el }) {
   const boxes = model.get("boxes");
   const view = build(boxes);
-  const { paper, status } = view;
+  const { paper, keys, status } = view;
+  const sheet = JSON.parse(model.get("sheet"));
+  let chosen = 0;                       // the box that the keys write in; `boxes` is behind the last one
   let stroke = null;                    // the one being drawn: {pointer, box, points}
-  let timer = 0;
+  let telling = 0, waiting = 0, following = 0, frame = 0;
   el.append(view.root);
 
   // ---- what stands on the form ----------------------------------------------------------------------------------------
 
-  const sheet = () => JSON.parse(model.get("sheet"));
-
-  /** Replace the events; Python hears of it once the hand rests. */
-  function write(events) {
-    const version = sheet().version + 1;
-    model.set("sheet", JSON.stringify({ version, events }));
-    status.textContent = "reading …";
-    clearTimeout(timer);
-    timer = setTimeout(() => model.save_changes(), QUIET);
+  /** Python hears of a change once the hand rests. */
+  function changed() {
+    draw();
+    clearTimeout(telling);
+    telling = setTimeout(tell, QUIET);
+    wait();
   }
 
-  const add = (event) => write([...sheet().events, event]);
-  const undo = () => write(sheet().events.slice(0, -1));
-  const clear = () => play(sheet().events).size && add([]);
+  function tell() {
+    clearTimeout(telling);
+    telling = 0;
+    model.send({ sheet });
+  }
+
+  function listen() {
+    if (merge(sheet, JSON.parse(model.get("sheet")))) draw();
+  }
+
+  function add(event) {                 // the fraction keeps apart what two sides number at the same time
+    const last = Math.max(0, ...Object.keys(sheet).map(Number));
+    sheet[Math.floor(last) + 1 + Math.random()] = event;
+    changed();
+  }
+
+  function undo() {
+    const last = standing(sheet).at(-1);
+    if (last === undefined) return;
+    sheet[last] = null;
+    changed();
+  }
+
+  const clear = () => play(sheet).size && add([]);
 
   // ---- drawing --------------------------------------------------------------------------------------------------------
 
-  /** The colours of the page that we are in: light, dark, or whatever its theme says. */
+  /** The colours of the page that we are in, as the style sheet has put them on the paper; null while there is none. */
   function colours() {
-    const style = getComputedStyle(view.root);
-    return Object.fromEntries(["ink", "ground", "line", "faint", "accent"].map((name) =>
-      [name, style.getPropertyValue(`--tr-${name}`).trim()]));
+    if (!paper.isConnected) return null;
+    const style = getComputedStyle(paper);
+    return { ink: style.color, line: style.borderTopColor, faint: style.textDecorationColor, accent: style.outlineColor };
   }
 
-  function drawBox(context, box, colour, chosen) {
+  function drawBox(context, box, colour, isChosen) {
     const left = box * WIDE;
-    context.lineWidth = chosen ? 5 : 2;
-    context.strokeStyle = chosen ? colour.accent : colour.line;
+    context.lineWidth = isChosen ? 5 : 2;
+    context.strokeStyle = isChosen ? colour.accent : colour.line;
     context.strokeRect(left + 5, 4, WIDE - 10, HIGH - 8);
     context.lineWidth = 2;
     context.strokeStyle = colour.faint;
@@ -124,26 +168,39 @@ function render({ model, el }) {
   }
 
   /** All of the paper: boxes first, then ink, which may run over their edges. */
-  function draw() {
+  function paint() {
+    frame = 0;
+    const colour = colours();
+    if (!colour) return;
     const sharp = Math.min(window.devicePixelRatio || 1, 2), scale = (CELL / WIDE) * sharp;
     paper.width = boxes * CELL * sharp;
     paper.height = Math.round(HIGH * scale);
     paper.style.width = `${boxes * CELL}px`;
     paper.style.height = `${(CELL * HIGH) / WIDE}px`;
-    const context = paper.getContext("2d"), colour = colours();
+    keys.style.left = `${Math.min(chosen, boxes - 1) * CELL}px`;
+    const context = paper.getContext("2d");
     context.scale(scale, scale);
-    context.fillStyle = colour.ground;
-    context.fillRect(0, 0, boxes * WIDE, HIGH);
     const focused = view.root.contains(document.activeElement);
-    for (let box = 0; box < boxes; box++) drawBox(context, box, colour, focused && box === model.get("box"));
+    for (let box = 0; box < boxes; box++) drawBox(context, box, colour, focused && box === chosen);
     context.strokeStyle = colour.ink;
     context.lineWidth = model.get("pen");
     context.lineCap = context.lineJoin = "round";
-    for (const [box, strokes] of play(sheet().events)) for (const points of strokes) drawStroke(context, box, points);
+    for (const [box, strokes] of play(sheet)) for (const points of strokes) drawStroke(context, box, points);
     if (stroke) drawStroke(context, stroke.box, stroke.points);
     view.dot.style.width = view.dot.style.height = `${(model.get("pen") * CELL) / WIDE}px`;
     view.pen.value = model.get("pen");
-    view.where.textContent = `box ${model.get("box") + 1} of ${boxes}`;
+    view.where.textContent = chosen < boxes ? `box ${chosen + 1} of ${boxes}` : "behind the last box";
+  }
+
+  /** Paint before the page is shown next, once, however much has changed. */
+  function draw() { frame ||= requestAnimationFrame(paint); }
+
+  /** Scroll on, or back, if a box or the one behind it is out of sight. */
+  function bring(box) {
+    const last = Math.min(box + 1, boxes - 1), { scrollLeft, clientWidth } = view.scroller;
+    if (box * CELL < scrollLeft || (last + 1) * CELL > scrollLeft + clientWidth) {
+      view.scroller.scrollLeft = box * CELL - clientWidth / 3;
+    }
   }
 
   // ---- the hand: mouse, pen and finger are all pointers ------------------------------------------------------------------
@@ -164,11 +221,11 @@ function render({ model, el }) {
   function begin(event) {
     if (stroke || event.button !== 0) return;      // one hand at a time: a palm beside the pen writes nothing
     event.preventDefault();
-    paper.focus({ preventScroll: true });
+    clearTimeout(following);                       // the paper lies still while somebody writes
+    keys.focus({ preventScroll: true });
     try { paper.setPointerCapture(event.pointerId); } catch { /* a pointer made by a script cannot be captured */ }
-    const box = Math.max(0, Math.min(boxes - 1, Math.floor(place(event)[0] / WIDE)));
-    stroke = { pointer: event.pointerId, box, points: [] };   // it belongs to the box it begins in, wherever it goes
-    model.set("box", box);
+    chosen = Math.max(0, Math.min(boxes - 1, Math.floor(place(event)[0] / WIDE)));
+    stroke = { pointer: event.pointerId, box: chosen, points: [] };  // it belongs to the box it begins in, wherever it goes
     extend(event);
     draw();
   }
@@ -186,41 +243,54 @@ function render({ model, el }) {
     stroke = null;
     if (event.type === "pointerup") add([done.box, ...done.points]);
     else draw();                                   // taken away by the system: as if it had not been
+    following = setTimeout(() => bring(done.box), REST);
   }
 
   // ---- keys ---------------------------------------------------------------------------------------------------------------
 
   function choose(box) {
-    model.set("box", Math.max(0, Math.min(boxes - 1, box)));
-    model.save_changes();
-    const left = model.get("box") * CELL, { scrollLeft, clientWidth } = view.scroller;
-    if (left < scrollLeft || left + CELL > scrollLeft + clientWidth) view.scroller.scrollLeft = left - clientWidth / 2;
+    chosen = Math.max(0, Math.min(boxes, box));
+    bring(Math.min(chosen, boxes - 1));
+    draw();
   }
 
+  /** Python writes the character; what stood in its box makes room for it. */
   function type(character) {
-    const box = model.get("box");
-    if (character !== " ") { model.send({ typed: character, box }); status.textContent = "reading …"; }
-    choose(box + 1);
+    if (chosen === boxes) { status.textContent = "that was the last box"; return; }
+    if (character !== " ") {
+      if (play(sheet).has(chosen)) add([chosen]);
+      if (telling) tell();
+      model.send({ typed: character, box: chosen });
+      wait();
+    }
+    choose(chosen + 1);
   }
 
   /** Backspace: wipe this box, or if it is empty go back and wipe the one before. */
   function rub() {
-    const filled = play(sheet().events);
-    if (!filled.has(model.get("box"))) choose(model.get("box") - 1);
-    if (filled.has(model.get("box"))) add([model.get("box")]);
+    const filled = play(sheet);
+    if (!filled.has(chosen)) choose(chosen - 1);
+    if (filled.has(chosen)) add([chosen]);
   }
 
   function key(event) {
-    const keys = { ArrowLeft: () => choose(model.get("box") - 1), ArrowRight: () => choose(model.get("box") + 1),
-      Home: () => choose(0), End: () => choose(boxes - 1), Delete: clear, Escape: clear, Backspace: rub };
+    const known = { ArrowLeft: () => choose(chosen - 1), ArrowRight: () => choose(chosen + 1), Home: () => choose(0),
+      End: () => choose(boxes - 1), Delete: clear, Escape: clear, Backspace: rub };
     const command = event.ctrlKey || event.metaKey;
     if (command && event.key.toLowerCase() === "z") undo();
     else if (command || event.altKey) return;      // the browser's own
-    else if (keys[event.key]) keys[event.key]();
+    else if (known[event.key]) known[event.key]();
     else if (event.key.length === 1) type(event.key);
     else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** What comes without keys of its own: pasted, or put together by an input method. */
+  function entered(event) {
+    if (event.isComposing) return;
+    for (const character of keys.value.replace(/[^\S ]/g, "")) type(character);
+    keys.value = "";
   }
 
   // ---- what Python read -----------------------------------------------------------------------------------------------------
@@ -237,39 +307,50 @@ function render({ model, el }) {
     return [seen, ...guesses];
   }
 
+  /** Until Python has answered, what is shown was read before. */
+  function wait() {
+    clearTimeout(waiting);
+    status.textContent = "reading …";
+    waiting = setTimeout(() => {
+      status.textContent = "waiting for the kernel: it is busy, or gone";
+      view.root.dataset.waiting = "";
+    }, PATIENCE);
+  }
+
   function showReading() {
     const reading = JSON.parse(model.get("reading"));
-    const late = reading.version !== sheet().version;
     [...view.columns.children].forEach((child, box) => child.replaceChildren(...column(reading.boxes[box])));
     view.text.textContent = reading.text;
     view.text.dataset.empty = reading.text ? "" : "Write a character in each box. What the network reads appears here.";
-    status.textContent = late ? "reading …" : reading.notes;
-    view.root.dataset.version = reading.version;   // for whoever waits for an answer
+    if (!reading.notes && reading.changes !== changesOf(sheet)) return;  // of an older sheet: still waiting
+    clearTimeout(waiting);
+    delete view.root.dataset.waiting;
+    status.textContent = reading.notes;
   }
 
   // ---- and all of it together -----------------------------------------------------------------------------------------------
 
-  const theme = window.matchMedia("(prefers-color-scheme: dark)");
-  const themes = new MutationObserver(draw);       // JupyterLab, VS Code and Colab mark their theme on html or body
-  for (const marked of [document.documentElement, document.body]) {
-    themes.observe(marked, { attributes: true, attributeFilter: ["class", "theme", "data-jp-theme-light", "data-vscode-theme-kind"] });
-  }
   const listeners = [[paper, "pointerdown", begin], [paper, "pointermove", move], [paper, "pointerup", end],
-    [paper, "pointercancel", end], [paper, "keydown", key], [view.root, "focusin", draw], [view.root, "focusout", () => setTimeout(draw)],
-    [view.undo, "click", undo], [view.clear, "click", clear], [theme, "change", draw],
+    [paper, "pointercancel", end], [keys, "keydown", key], [keys, "input", entered],
+    [view.root, "focusin", draw], [view.root, "focusout", draw],
+    [view.root, "transitionend", draw],            // the style sheet gives new colours a transition, whatever changed them
+    [view.undo, "click", () => { undo(); keys.focus({ preventScroll: true }); }],
+    [view.clear, "click", () => { clear(); keys.focus({ preventScroll: true }); }],
     [view.pen, "input", () => { model.set("pen", Number(view.pen.value)); draw(); }],
-    [view.pen, "change", () => model.save_changes()]];
+    [view.pen, "change", () => { model.save_changes(); keys.focus({ preventScroll: true }); }]];
+  const watched = [["sheet", listen], ["pen", draw], ["reading", showReading]];
+  const sizes = new ResizeObserver(draw);          // tells as well when the pad is put into the page, and is shown again
   for (const [target, name, listener] of listeners) target.addEventListener(name, listener);
-  for (const trait of ["sheet", "pen", "box"]) model.on(`change:${trait}`, draw);
-  model.on("change:reading", showReading);
-  draw();
+  for (const [trait, listener] of watched) model.on(`change:${trait}`, listener);
+  sizes.observe(view.root);
   showReading();
   return () => {                                   // anywidget calls this when the view goes away
     for (const [target, name, listener] of listeners) target.removeEventListener(name, listener);
-    for (const trait of ["sheet", "pen", "box"]) model.off(`change:${trait}`, draw);
-    model.off("change:reading", showReading);
-    themes.disconnect();
-    clearTimeout(timer);
+    for (const [trait, listener] of watched) model.off(`change:${trait}`, listener);
+    sizes.disconnect();
+    clearTimeout(waiting);
+    clearTimeout(following);
+    if (telling) tell();
   };
 }
 
