@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from text_recognizer.data.glyphs import BORDER, SIZE, draw_glyphs, pen_paths
+from text_recognizer.data.glyphs.draw import BORDER, SIZE, draw_glyphs, pen_paths
 from text_recognizer.metadata.emnist import CHARACTERS, NUM_SPECIAL_TOKENS
 
 WANTED_RATE = 5000

@@ -18,11 +18,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread must not
 import numpy as np
 import torch
 
-from text_recognizer.data.archives import find_emnist
-from text_recognizer.data.glyphs import GLYPHS_VERSION, glyph_dataset
+from text_recognizer.data.archives.emnist import find_emnist
+from text_recognizer.data.glyphs.draw import GLYPHS_VERSION, glyph_dataset
 from text_recognizer.metadata.emnist import CHARACTERS, MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.shared import raw_dirname
-from text_recognizer.models.cnn import CNN, CONV_DIM
+from text_recognizer.models.cnn import CNN, CNNArguments
 from text_recognizer.training.allocator import keep_memory
 
 WANTED = 0.70
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=180, help="of two cores; training stops by then")
     parser.add_argument("--epochs", type=float, default=2, help="or after so many")
-    parser.add_argument("--conv_dim", type=int, default=CONV_DIM, help="the CNN's width")
+    parser.add_argument("--conv_dim", type=int, default=CNNArguments.conv_dim, help="the CNN's width")
     parser.add_argument("--train_per_class", type=int, default=1000, help="glyphs to train on")
     parser.add_argument("--split", choices=("train", "test"), default="test", help="of EMNIST, to measure on")
     parser.add_argument("--seed", type=int, default=0, help="of the network and the order of its batches")

@@ -36,6 +36,12 @@ def loop_over_windows(cnn, x, width=28, stride=28):
     return logits
 
 
+def all_windows(cnn, x, width=28):
+    """Every window in one batch, blank or not."""
+    windows = x.unfold(3, width, width).permute(0, 3, 1, 2, 4)
+    return cnn(windows.flatten(0, 1).to(memory_format=torch.channels_last)).unflatten(0, windows.shape[:2]).transpose(1, 2)
+
+
 class Side:
     """One way to read lines: a model, its optimizer, and batches to go through."""
 
@@ -45,12 +51,12 @@ class Side:
         self.model = LineCNNSimple(config).to(device)
         if kind != "loop":
             self.model.to(memory_format=torch.channels_last)
-        self.model.share_blank = kind != "all"
         self.optimizer = torch.optim.Adam(self.model.parameters())
 
     def read(self, x):
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            return loop_over_windows(self.model.cnn, x) if self.kind == "loop" else self.model(x)
+            if self.kind == "loop": return loop_over_windows(self.model.cnn, x)
+            return all_windows(self.model.cnn, x) if self.kind == "all" else self.model(x)
 
     def train(self, x, y):
         self.model.train()

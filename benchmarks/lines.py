@@ -36,11 +36,10 @@ LENGTH = 32
 class LabSentences:
     """Sentences as the lab draws them: the corpus through NLTK, then ends looked for one by one."""
 
-    def __init__(self, max_length: int, archives: list):
-        if archives:
+    def __init__(self, max_length: int, brown: bool):
+        if brown:
             import nltk
 
-            nltk.data.path.insert(0, str(archives[0].parents[1]))
             text = " ".join(itertools.chain.from_iterable(nltk.corpus.brown.sents()))
         else:
             from pydoc_data.topics import topics
@@ -81,7 +80,7 @@ def lab_line(sentence: str, samples: dict, rng: np.random.RandomState) -> torch.
     return torch.minimum(torch.Tensor([255]), picture)
 
 
-def lab(emnist, numbers: dict, path: Path, archives: list) -> dict:
+def lab(emnist, numbers: dict, path: Path, brown: bool) -> dict:
     """Make and write all lines as the lab does; seconds of each step."""
     seconds, rng = collections.Counter(), np.random.RandomState(42)
     with h5py.File(path, "w") as file:
@@ -92,7 +91,7 @@ def lab(emnist, numbers: dict, path: Path, archives: list) -> dict:
                 samples[emnist.mapping[label]].append(image)
             seconds["glyphs by character"] += time.perf_counter() - start
             start = time.perf_counter()
-            sentences = LabSentences(LENGTH - 2, archives)
+            sentences = LabSentences(LENGTH - 2, brown)
             seconds["corpus"] += time.perf_counter() - start
             start = time.perf_counter()
             pictures, labels = torch.zeros((number, 28, 28 * LENGTH)), torch.full((number, LENGTH), 3, dtype=torch.uint8)
@@ -168,7 +167,7 @@ def main() -> None:
     os.environ["TEXT_RECOGNIZER_DATA"] = str(folder)
 
     from text_recognizer.data.emnist import EMNIST
-    from text_recognizer.data.sentence_generator import SentenceGenerator, find_archives
+    from text_recognizer.data.sentence_generator import SentenceGenerator, nltk_folders
 
     emnist = EMNIST(source="glyphs")
     emnist.prepare_data()
@@ -185,7 +184,8 @@ def main() -> None:
         path.unlink()
     print(f"{args.lines:,} lines of {LENGTH} characters, words from {text.source}, {torch.get_num_threads()} threads")
     new = ours(emnist, numbers)
-    old = lab(emnist, numbers, folder / "lab.h5", find_archives())
+    nltk_folders()  # now NLTK knows TEXT_RECOGNIZER_RAW as well
+    old = lab(emnist, numbers, folder / "lab.h5", text.source == "the Brown corpus")
     (folder / "lab.h5").unlink()
     for side, seconds in (("the lab's way", old), ("ours", new)):
         for step, took in seconds.items():

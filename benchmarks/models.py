@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from text_recognizer.data.archives import find_emnist
+from text_recognizer.data.archives.emnist import find_emnist
 from text_recognizer.data.augment import augment
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.util import to_image

@@ -13,7 +13,7 @@ import pytest
 
 NAME = "robustness"  # of the property by which a report carries its counts from a worker process
 KINDS = ("killed at any instant", "full disks, read-only places", "two at once", "bad files", "bad arguments",
-         "untrusted checkpoints", "reproducible", "long and large", "supply chain, no network", "versions",
+         "odd file systems", "untrusted checkpoints", "reproducible", "long and large", "supply chain, no network", "versions",
          "mends, taken out again")
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-from address import LINK_ID, address, settings, stamp  # noqa: E402
+from address import LINK_ID, address, citation, settings, stamp  # noqa: E402
 
 LESSONS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
 
@@ -37,7 +37,8 @@ def test_a_fork_changes_one_line(path, fork):
     assert stamped.cells[1].source == (
         f"[Open in Colab](https://colab.research.google.com/github/somebody/text_recognizer/blob/main/{name})")
     setup = [cell.source for cell in stamped.cells if "INSTALL_FROM" in cell.source]
-    assert len(setup) == 1 and 'INSTALL_FROM = "git+https://github.com/somebody/text_recognizer"' in setup[0]
+    source = "text_recognizer[lessons] @ git+https://github.com/somebody/text_recognizer"
+    assert len(setup) == 1 and f'INSTALL_FROM = "{source}"' in setup[0]
     again = stamp(stamped, name, fork)
     assert again == stamped, "stamping twice must change nothing"
     assert address(fork) == "https://github.com/somebody/text_recognizer"
@@ -51,3 +52,8 @@ def test_unset_means_left_out(tmp_path, fork):
     assert address(tmp_path) is None
     assert not any("colab.research" in cell.source for cell in plain.cells)
     assert any('INSTALL_FROM = ""' in cell.source for cell in plain.cells)
+
+
+def test_the_citation_is_made_of_settings(fork):
+    assert (ROOT / "CITATION.cff").read_text(encoding="utf-8") == citation(), "run tools/address.py"
+    assert "repository-code: https://github.com/somebody/text_recognizer" in citation(fork)

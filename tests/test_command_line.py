@@ -1,10 +1,15 @@
 """The training command as it is typed: what it prints, what it leaves behind, and what it refuses."""
 
+import contextlib
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -13,9 +18,10 @@ import torch
 import yaml
 from conftest import ROOT, run_python
 
+from text_recognizer.checkpoints import read_checkpoint
 from text_recognizer.errors import UserError
 from text_recognizer.training.run_experiment import main, parse
-from text_recognizer.training.util import load_run, read_checkpoint
+from text_recognizer.training.util import load_run
 
 SCRIPT = ROOT / "training" / "run_experiment.py"
 # A narrow network on a fiftieth of the drawn characters: seconds, and it still learns.
@@ -69,16 +75,50 @@ def trained(tmp_path_factory):
 def test_a_run_prints_what_the_course_says(trained):
     _, out, bar, best = trained
     assert out.count("Source: glyphs") == 1 and "EMNIST Dataset" in out
-    parts = [line.split() for line in out.splitlines()]
-    assert ["model", "CNN", "212,203"] in parts and ["model.conv1", "ConvBlock", "80"] in parts
+    parts = [[word.strip() for word in line.split("|")] for line in bar.splitlines() if line.count("|") >= 4]
+    assert ["0", "model", "CNN", "212 K"] in [part[:4] for part in parts], "Lightning's summary"
+    assert ["model.conv1", "ConvBlock", "80"] in [part[1:4] for part in parts] and "model.conv1.conv" not in bar, "to depth 2"
     assert 0.03 < test_score(out) <= 1 and test_score(out, "test/loss") > 0
     last = [line for line in re.split(r"[\r\n]", bar) if line.startswith("Epoch")][-1]
     for name in ("loss=", "validation/loss=", "validation/acc="): assert name in last
     assert "Epoch 2/2: 100%" in last
     lines = [line for line in re.split(r"[\r\n]", bar) if line.strip()]
-    noise = [line for line in lines if not line.startswith(("Epoch", "Validating", "Testing", "Drawing glyphs"))]
+    known = ("Epoch", "Validating", "Testing", "Drawing glyphs", "   | Name", "------")
+    noise = [line for line in lines if not line.startswith(known) and not re.match(r"\d+ +\||[\d.]+( K|  ) +[A-Z]", line)]
     assert not noise, noise
     assert best.is_file()
+
+
+def test_the_posts_way_to_a_checkpoint(trained):
+    folder, _, _, best = trained
+    command("--load_checkpoint", best, "--limit_train_batches", 1, cwd=folder)  # a later run, after which there are two
+    found = subprocess.run(r"find training/logs/lightning_logs | grep \.ckpt$ | sort -Vr | head -n 1", shell=True, cwd=folder,
+                           capture_output=True, text=True).stdout.strip()
+    assert re.search(r"/version_1/epoch=0000-validation\.loss=\d+\.\d{3}\.ckpt$", found), found
+    assert (folder / found).parent.joinpath("last.state").is_file()
+
+
+def in_a_terminal(*args, cwd, columns=80) -> list[str]:
+    """What the script draws in a terminal of so many columns, line by line."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen([sys.executable, SCRIPT, *map(str, args)], cwd=cwd, stdout=subprocess.DEVNULL, stderr=its,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    os.close(its)
+    drawn = b""
+    with contextlib.suppress(OSError):  # Linux says so when the other side has closed
+        while part := os.read(ours, 4096): drawn += part
+    os.close(ours)
+    assert process.wait() == 0, drawn[-2000:]
+    return [line for line in re.split(r"[\r\n]|\x1b\[A", drawn.decode()) if line.strip()]
+
+
+def test_in_80_columns_the_bar_shows_what_validation_found(tmp_path):
+    drawn = in_a_terminal(*SHORT, "--batch_size", 8, "--max_epochs", 2, cwd=tmp_path)
+    lines = [line for line in drawn if line.startswith("Epoch")]
+    number = r"\d\.\d{3}"
+    assert re.match(rf"Epoch 2/2: 100% loss={number}, validation/loss={number}, validation/acc={number} \|", lines[-1]), lines[-1]
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_run_leaves_what_is_needed_to_go_on(trained):
@@ -112,12 +152,29 @@ def test_load_checkpoint_with_another_batch_size(trained):
     assert test_score(done.stdout) > test_score(out) - 0.05, "it begins where the other run ended"
 
 
+def test_a_run_that_is_over_says_so(trained, capsys, monkeypatch):
+    folder, _, _, best = trained
+    text = inside("--ckpt_path", best.parent, cwd=folder, capsys=capsys, monkeypatch=monkeypatch)
+    assert "Nothing was trained: the run has done its 2 epochs already. To go on, ask for more: --max_epochs 3" in text
+    assert test_score(text) > 0, "and what there is, is tested"
+
+
+def test_a_checkpoint_is_read_once_a_start(trained, capsys, monkeypatch):
+    folder, _, _, best = trained
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda path, *args, **kwargs: (read.append(Path(path)), load(path, *args, **kwargs))[1])
+    for flag, path in (("--ckpt_path", best.parent / "last.state"), ("--load_checkpoint", best)):
+        read.clear()
+        inside(flag, path, "--max_epochs", 3, "--limit_train_batches", 1, cwd=folder, capsys=capsys, monkeypatch=monkeypatch)
+        assert read.count(path) == 1, read
+
+
 def test_it_goes_on_exactly_from_a_checkpoint(trained, capsys, monkeypatch):
     folder, out, _, best = trained
-    last = best.parent / "last.ckpt"
+    last = best.parent / "last.state"
     assert read_checkpoint(last)["epoch"] == 1
-    text = inside("--ckpt_path", last, "--max_epochs", 3, cwd=folder, capsys=capsys, monkeypatch=monkeypatch)
-    assert read_checkpoint(best_of(text).parent / "last.ckpt")["epoch"] == 2
+    text = inside("--ckpt_path", best.parent, "--max_epochs", 3, cwd=folder, capsys=capsys, monkeypatch=monkeypatch)
+    assert read_checkpoint(best_of(text).parent / "last.state")["epoch"] == 2
     straight = inside(*SHORT, "--max_epochs", 3, "--lr", 0.003, "--batch_size", 32, cwd=folder, capsys=capsys,
                       monkeypatch=monkeypatch)
     for name in ("test/acc", "test/loss"): assert test_score(text, name) == test_score(straight, name)
@@ -168,7 +225,7 @@ def test_fast_dev_run_leaves_nothing(tmp_path, capsys, monkeypatch):
 def test_stop_early(tmp_path, capsys, monkeypatch):
     text = inside(*SHORT, "--stop_early", 2, "--lr", 0, "--max_epochs", 30, "--limit_train_batches", 1, "--limit_val_batches", 1,
                   "--limit_test_batches", 1, cwd=tmp_path, capsys=capsys, monkeypatch=monkeypatch)
-    assert read_checkpoint(best_of(text).parent / "last.ckpt")["epoch"] == 2, "one epoch, and two without improvement"
+    assert read_checkpoint(best_of(text).parent / "last.state")["epoch"] == 2, "one epoch, and two without improvement"
 
 
 def test_without_validation_the_latest_is_kept(tmp_path, capsys, monkeypatch):
@@ -180,15 +237,29 @@ def test_without_validation_the_latest_is_kept(tmp_path, capsys, monkeypatch):
 def test_help_has_the_course_s_groups_in_their_order():
     done = run_python(SCRIPT, "--help", "--model_class", "LineCNNSimple", "--data_class", "EMNISTLines", COLUMNS="80")
     assert done.returncode == 0 and not done.stderr
-    places = [done.stdout.index(f"{group}:") for group in ("Trainer Args", "Data Args", "Model Args", "LitModel Args")]
-    assert places == sorted(places)
+    groups = ("Trainer Args", "Run Args", "Data Args", "Model Args", "LitModel Args")
+    assert [line[:-1] for line in done.stdout.splitlines() if line.endswith(" Args:")] == list(groups)
     for flag in ("--max_epochs", "--overfit_batches", "--max_length", "--window_stride", "--one_cycle_max_lr", "--gpus"):
         assert f"  {flag} " in done.stdout
     assert max(len(group.splitlines()) for group in done.stdout.split("\n\n")) <= 50, "a group fits a screen"
 
 
+def test_the_end_of_the_help_is_what_depends_on_the_classes():
+    line = f"{sys.executable} {SCRIPT} --help --model_class CNN --data_class EMNIST | tail -n 25"
+    shown = subprocess.run(line, shell=True, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"}).stdout
+    assert [text for text in shown.splitlines() if text.endswith(" Args:")] == ["Data Args:", "Model Args:", "LitModel Args:"]
+
+
+def test_main_says_what_it_does():
+    text = main.__doc__
+    assert text.startswith("Train a network") and text.count("python training/run_experiment.py --") == 3
+    for line in re.findall(r"run_experiment\.py (--.*)", text):
+        if "--help" not in line and "--gpus 1" not in line: parse(line.split())
+
+
 @pytest.mark.parametrize(("argv", "said"), [
-    (["--model_class", "BARF"], "model_class: expected one of CNN, LineCNNSimple, MLP, ResCNN, or module.Class, got 'BARF'"),
+    (["--model_class", "BARF"], "model_class: expected one of CNN, LineCNN, LineCNNLSTM, LineCNNSimple, MLP, ResCNN, or "
+                                "module.Class, got 'BARF'"),
     (["--data_class", "EMINST"], "did you mean EMNIST?"),
     (["--batchsize", "3"], "unknown argument --batchsize; did you mean --batch_size?"),
     (["--lr", "quick"], "--lr: expected a number, got 'quick'"),
@@ -205,7 +276,7 @@ def test_help_has_the_course_s_groups_in_their_order():
     (["--conv_dim", "9" * 30], f"conv_dim: expected a whole number of at most {2**63 - 1}, got {'9' * 30}"),
     (["--fc_dropout", "nan"], "fc_dropout: expected a number in [0, 1), got nan"),
     (["--augment", "-1"], "augment: expected a number in [0, 3], got -1.0"),
-    (["--lr_find", "3"], "lr_find: expected a whole number of at least 10, got 3"),
+    (["--lr_find", "3"], "lr_find: expected a whole number of at least 20, got 3"),
     (["--lr_find", "--gpus", "0", "--num_nodes", "2"], "--lr_find: expected one device"),
     (["--logger", "wandbb"], "--logger: expected one of csv, tensorboard, wandb, got 'wandbb'; did you mean wandb?"),
     (["--load_checkpoint", "gone.ckpt"], "found nothing at gone.ckpt"),
@@ -271,7 +342,7 @@ def test_ctrl_c(tmp_path):
     process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("last.ckpt")) and process.poll() is None and time.monotonic() < deadline: time.sleep(0.1)
+    while not list(tmp_path.rglob("last.state")) and process.poll() is None and time.monotonic() < deadline: time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err[-2000:]
@@ -328,5 +399,5 @@ def test_two_processes_train_as_one(tmp_path):
         assert len(list((tmp_path / name).rglob("version_*"))) == 1
     # Sums in another order differ in the last bits, and 62 steps of Adam make them larger.
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
-    for what in ("EMNIST Dataset", "Best model saved at", "parameters to train"): assert printed[1].count(what) == 1
+    for what in ("EMNIST Dataset", "Best model saved at"): assert printed[1].count(what) == 1
     assert test_score(printed[0]) == pytest.approx(test_score(printed[1]), abs=0.01)

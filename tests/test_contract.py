@@ -171,11 +171,13 @@ CONFIG = {"input_dims": (1, 28, 28), "output_dims": (1,), "mapping": list(range(
 def test_cnn():
     model = text_recognizer.models.CNN(CONFIG)
     assert [p.numel() for p in model.parameters()] == [576, 64, 36864, 64, 1605632, 128, 10624, 83]
+    assert [name for name, _ in model.named_children()] == ["conv1", "conv2", "dropout", "max_pool", "fc1", "fc2"]
     assert isinstance(model.conv1.conv, torch.nn.Conv2d) and isinstance(model.conv2.relu, torch.nn.ReLU)
     assert (model.dropout.p, model.max_pool.kernel_size, model.fc_input_dim) == (0.25, 2, 12544)
     assert (model.fc1.out_features, model.fc2.out_features) == (128, 83)
-    small = text_recognizer.models.CNN(CONFIG, Namespace(conv_dim=8, fc_dim=16, fc_dropout=0.1, batch_size=3))
-    assert (small.conv1.conv.out_channels, small.fc1.out_features, small.dropout.p) == (8, 16, 0.1)
+    for args in (Namespace(conv_dim=8, fc_dim=16, fc_dropout=None, batch_size=3), {"conv_dim": 8, "fc_dim": 16}):
+        small = text_recognizer.models.CNN(CONFIG, args)
+        assert (small.conv1.conv.out_channels, small.fc1.out_features, small.dropout.p) == (8, 16, 0.25)
 
 
 def test_mlp():
@@ -245,8 +247,11 @@ TEST_COUNTS = [
 
 
 def test_the_counts_are_the_official_ones(raw):
+    from text_recognizer.metadata import emnist as metadata
+
     with open(raw / "emnist" / "byclass_counts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
+    assert [row["character"] for row in rows] == metadata.MAPPING[4:66], "labels count in the order of the official mapping"
     assert [int(row["train"]) for row in rows] == TRAIN_COUNTS
     assert [int(row["test"]) for row in rows] == TEST_COUNTS
 
@@ -265,10 +270,14 @@ def test_the_labs_split(shuffled):
 
 
 def test_the_labs_multiplications():
-    convolution, lab = 64 * 64 * 9 * 28 * 28, 1_594_884_096
-    fc1 = 64 * 14 * 14 * 128
+    from torch.utils.flop_counter import FlopCounterMode
+
+    cnn, counter = text_recognizer.models.CNN(CONFIG), FlopCounterMode(display=False)
+    with counter, torch.no_grad(): cnn(torch.zeros(1, 1, 28, 28))
+    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+    convolution, fc1 = flops["CNN.conv2"] // 2, flops["CNN.fc1"] // 2   # a multiplication and an addition are two
     assert (convolution, fc1) == (28_901_376, 1_605_632)
-    assert (lab // fc1, convolution // fc1) == (993, 18)
+    assert (1_594_884_096 // fc1, convolution // fc1) == (993, 18)
 
 
 def test_every_class_adds_its_arguments():

@@ -38,10 +38,11 @@ from fault_server import (
     wrong_bytes,
 )
 
-from text_recognizer.data import downloads, fetching, servers
-from text_recognizer.data.archives import NoArchive, find_emnist
-from text_recognizer.data.downloads import DownloadError, Expected, Source, fetch_emnist, fetch_mnist
+from text_recognizer.data.archives.emnist import NoArchive, find_emnist
+from text_recognizer.data.download import files, http, sources
+from text_recognizer.data.download.sources import DownloadError, Expected, Source, fetch_emnist, fetch_mnist
 from text_recognizer.errors import UserError
+from text_recognizer.metadata.emnist import CHARACTERS
 
 ROOT = Path(__file__).resolve().parent.parent
 NIST, FSDL = "/cs_links/EMNIST/gzip.zip", "/fsdl-public-assets/matlab.zip"
@@ -77,8 +78,9 @@ def zips(arrays) -> "dict[str, bytes]":
     # In the .mat every image is a row, its pixels column by column, of an image that lies on its side as in the idx file.
     halves = {split: {"images": images.reshape(-1, 784), "labels": labels[:, None]}
               for split, (labels, images) in arrays.items()}
+    mapping = np.array([[label, ord(character)] for label, character in enumerate(CHARACTERS)], np.uint8)
     mat = io.BytesIO()
-    scipy.io.savemat(mat, {"dataset": halves}, do_compression=True)
+    scipy.io.savemat(mat, {"dataset": {**halves, "mapping": mapping}}, do_compression=True)
     matlabs = io.BytesIO()
     with zipfile.ZipFile(matlabs, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("matlab/emnist-letters.mat", other)
@@ -98,21 +100,21 @@ def source(url: str, data: bytes, wanted: str = "byclass-t|byclass.mat") -> Sour
 def quick(monkeypatch) -> None:
     """Short pauses, and no proxy and no offline switch between us and 127.0.0.1; see `impatient` for servers that stall."""
     for name, value in {"CONNECT_TIMEOUT": 1.0, "READ_TIMEOUT": 5.0, "PAUSE": 0.005, "RETRIES": 2, "CHUNK": 4096}.items():
-        monkeypatch.setattr(servers, name, value)
+        monkeypatch.setattr(http, name, value)
     monkeypatch.setenv("TEXT_RECOGNIZER_OFFLINE", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 def impatient(name: str, monkeypatch) -> None:
     """Where a server falls silent on purpose, wait for it no longer than needed; elsewhere a busy machine is no fault."""
-    if name in ("stall", "no_answer"): monkeypatch.setattr(servers, "READ_TIMEOUT", 0.2)
+    if name in ("stall", "no_answer"): monkeypatch.setattr(http, "READ_TIMEOUT", 0.2)
 
 
 @pytest.fixture
 def server(zips, quick, monkeypatch):
     """Both sources, on one server."""
     with FaultServer(zips) as running:
-        monkeypatch.setattr(downloads, "EMNIST_SOURCES", [source(running.url(path), data) for path, data in zips.items()])
+        monkeypatch.setattr(sources, "EMNIST_SOURCES", [source(running.url(path), data) for path, data in zips.items()])
         yield running
 
 
@@ -215,9 +217,9 @@ def test_a_fault_that_stays(name, server, zips, arrays, tmp_path, monkeypatch):
 
 def test_resumed_where_it_broke_off(server, zips, arrays, tmp_path, monkeypatch):
     """Two runs and three breaks: over both, every byte of the members is sent once, but for at most a chunk a break."""
-    monkeypatch.setattr(servers, "RETRIES", 0)
+    monkeypatch.setattr(http, "RETRIES", 0)
     server.always[FSDL] = unavailable()
-    good = downloads.EMNIST_SOURCES[0]
+    good = sources.EMNIST_SOURCES[0]
     size = {member.name: member.size for member in good.members}
     runs = 0
     server.faults[NIST] = [cut(10**9)] * 2 + [cut(100_000)]  # the table of contents, the train labels, the train images
@@ -232,7 +234,7 @@ def test_resumed_where_it_broke_off(server, zips, arrays, tmp_path, monkeypatch)
     check_emnist(path, arrays)
     assert runs == 4 and size[SPLIT_NAMES[1]] > 300_000
     repeated = member_bytes(server, NIST) - extent(zips[NIST], "byclass-t")
-    assert 0 <= repeated <= (runs - 1) * servers.CHUNK, f"{repeated} bytes were sent twice"
+    assert 0 <= repeated <= (runs - 1) * http.CHUNK, f"{repeated} bytes were sent twice"
 
 
 def test_a_spoilt_part_is_thrown_away(server, zips, arrays, tmp_path):
@@ -304,9 +306,9 @@ def test_another_edition_of_the_archive(server, zips, tmp_path):
     with pytest.raises(DownloadError, match="expected gzip/emnist.* in it, and it is not there"): fetch(tmp_path)
     assert member_bytes(server, NIST) == 0
     bigger = [Source(s.url, s.whole, tuple(Expected(m.name, m.size + 1, m.checksum) for m in s.members))
-              for s in downloads.EMNIST_SOURCES]
+              for s in sources.EMNIST_SOURCES]
     server.files.update(zips)
-    downloads.EMNIST_SOURCES[:] = bigger
+    sources.EMNIST_SOURCES[:] = bigger
     with pytest.raises(DownloadError, match=r"expected [\d,]+ bytes of .*, it has [\d,]+"): fetch(tmp_path)
 
 
@@ -338,7 +340,7 @@ def test_no_network(server, tmp_path, monkeypatch):
 def test_a_silent_name_server(server, tmp_path, monkeypatch):
     """However long the name server takes, both sources together take no longer than CONNECT_TIMEOUT."""
     over = threading.Event()
-    monkeypatch.setattr(servers, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.5)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: over.wait(20) and [] or [])
     start = time.monotonic()
     with pytest.raises(DownloadError, match=r"no answer within 0\.5 s.*no answer within 0\.5 s"): fetch(tmp_path)
@@ -349,14 +351,14 @@ def test_a_silent_name_server(server, tmp_path, monkeypatch):
 def test_no_room_on_the_disk(server, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(UserError, match="expected .* of free space for the download, found 1.00 kB"): fetch(tmp_path)
+    with pytest.raises(UserError, match="expected .* of free space, found 1.00 kB"): fetch(tmp_path)
     assert member_bytes(server, NIST) == 0 and server.log, "only the table of contents was read"
 
 
 def test_the_disk_fills_up(server, tmp_path, monkeypatch):
     def full(*args): raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetching, "store", full)
+    monkeypatch.setattr(files, "store", full)
     with pytest.raises(UserError, match="no space left.*TEXT_RECOGNIZER_DATA"): fetch(tmp_path)
     assert server.sent(FSDL) == 0, "another source would need the same room"
     server.always = {path: no_ranges() for path in (NIST, FSDL)}
@@ -375,12 +377,12 @@ import json, sys, types
 stand_in = types.ModuleType("text_recognizer.data")
 stand_in.__path__ = [sys.argv[2]]
 sys.modules["text_recognizer.data"] = stand_in
-from text_recognizer.data import downloads
+from text_recognizer.data.download import sources
 plan = json.loads(sys.argv[1])
-downloads.EMNIST_SOURCES = [downloads.Source(url, downloads.Expected(*whole), tuple(downloads.Expected(*m) for m in members))
+sources.EMNIST_SOURCES = [sources.Source(url, sources.Expected(*whole), tuple(sources.Expected(*m) for m in members))
                             for url, whole, members in plan["sources"]]
 print("ready", flush=True)
-print(downloads.fetch_emnist(plan["folder"], show=False))
+print(sources.fetch_emnist(plan["folder"], show=False))
 """
 
 
@@ -388,9 +390,9 @@ def start_fetching(folder: Path) -> subprocess.Popen:
     """Another process that fetches from the sources that are set at present."""
     def plain(expected: Expected) -> list: return [expected.name, expected.size, expected.checksum]
 
-    sources = [[s.url, plain(s.whole), [plain(member) for member in s.members]] for s in downloads.EMNIST_SOURCES]
-    plan = json.dumps({"folder": str(folder), "sources": sources})
-    package = str(Path(downloads.__file__).parent)
+    entries = [[s.url, plain(s.whole), [plain(member) for member in s.members]] for s in sources.EMNIST_SOURCES]
+    plan = json.dumps({"folder": str(folder), "sources": entries})
+    package = str(Path(sources.__file__).parents[1])
     return subprocess.Popen([sys.executable, "-c", FETCHER, plan, package], cwd=ROOT, env={**os.environ}, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -429,11 +431,11 @@ def mnist(quick, monkeypatch):
     """MNIST's two mirrors on one server, with four small files."""
     rng = np.random.default_rng(2)
     content = {file.name: gzip.compress(rng.bytes(20_000 if "images" in file.name else 200), mtime=0)
-               for file in downloads.MNIST_FILES}
-    files = [Expected(name, len(data), "md5:" + hashlib.md5(data).hexdigest()) for name, data in content.items()]
+               for file in sources.MNIST_FILES}
+    expected = [Expected(name, len(data), "md5:" + hashlib.md5(data).hexdigest()) for name, data in content.items()]
     with FaultServer({f"/{base}/{name}": data for base in ("first", "second") for name, data in content.items()}) as running:
-        monkeypatch.setattr(downloads, "MNIST_SOURCES", [running.url("/first/"), running.url("/second/")])
-        monkeypatch.setattr(downloads, "MNIST_FILES", files)
+        monkeypatch.setattr(sources, "MNIST_SOURCES", [running.url("/first/"), running.url("/second/")])
+        monkeypatch.setattr(sources, "MNIST_FILES", expected)
         running.content = content
         yield running
 
@@ -485,7 +487,7 @@ def test_busy_once(mnist, tmp_path):
 
 def test_a_file_that_changes_between_two_runs(mnist, tmp_path, monkeypatch):
     """Half of an old file is not continued with half of a new one: If-Range brings all of the new one, in one answer."""
-    monkeypatch.setattr(servers, "RETRIES", 0)
+    monkeypatch.setattr(http, "RETRIES", 0)
     path, new = f"/first/{IMAGES}", mnist.content[IMAGES]
     mnist.files[path] = new[:1000] + bytes(len(new) - 1000)
     mnist.faults[path] = [cut(9000)]
@@ -501,8 +503,8 @@ def test_a_file_that_changes_between_two_runs(mnist, tmp_path, monkeypatch):
 
 def test_a_part_that_is_complete(mnist, tmp_path):
     """Killed between the last byte and the renaming: nothing is fetched again."""
-    file = next(file for file in downloads.MNIST_FILES if file.name == IMAGES)
-    fetching.piece_of(tmp_path, mnist.url(f"/first/{IMAGES}"), file).part.write_bytes(mnist.content[IMAGES])
+    file = next(file for file in sources.MNIST_FILES if file.name == IMAGES)
+    files.piece_of(tmp_path, mnist.url(f"/first/{IMAGES}"), file).part.write_bytes(mnist.content[IMAGES])
     check_mnist(fetch_mnist(tmp_path, show=False), mnist.content)
     assert mnist.sent(f"/first/{IMAGES}") == 0
 
@@ -512,12 +514,12 @@ def test_the_real_sample(raw, quick, monkeypatch, tmp_path):
     folder = next((folder for folder in (raw / "emnist", raw) if (folder / "gzip.zip").exists()), None)
     if folder is None: pytest.skip("no gzip.zip in TEXT_RECOGNIZER_RAW")
     if (folder / "gzip.zip").stat().st_size > 50e6: pytest.skip("the full archive is too long for a test")
-    official = [[member.name for member in s.members] for s in downloads.EMNIST_SOURCES]
+    official = [[member.name for member in s.members] for s in sources.EMNIST_SOURCES]
     data = {f"/{name}": (folder / name).read_bytes() for name in ("gzip.zip", "matlab.zip")}
     with FaultServer(data) as running:
-        sources = [source(running.url(path), content) for path, content in data.items()]
-        assert [sorted(m.name for m in s.members) for s in sources] == [sorted(names) for names in official]
-        monkeypatch.setattr(downloads, "EMNIST_SOURCES", sources)
+        found = [source(running.url(path), content) for path, content in data.items()]
+        assert [sorted(m.name for m in s.members) for s in found] == [sorted(names) for names in official]
+        monkeypatch.setattr(sources, "EMNIST_SOURCES", found)
         first = fetch(tmp_path / "first")
         running.always["/gzip.zip"] = html()
         second = fetch(tmp_path / "second")

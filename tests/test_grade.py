@@ -19,18 +19,18 @@ def check(name: str, wanted: int) -> str:
 
 def lesson(one="...", two="...", three="...", answered="'Not answered yet.'") -> nbformat.NotebookNode:
     """Three exercises with checks, and the outputs that an unanswered lesson saves."""
-    cells = [v4.new_code_cell("from text_recognizer.exercises import hinting")]
+    cells = [v4.new_code_cell("from text_recognizer.exercises.hints import hinting")]
     for stars, (name, answer) in enumerate({"one": one, "two": two, "three": three}.items(), start=1):
         output = v4.new_output("execute_result", data={"text/plain": answered}, execution_count=1)
-        cells += [v4.new_markdown_cell(f"## Exercises\n### {'🌟' * stars} Number {name}\n\nHow many?"),
+        cells += [v4.new_markdown_cell(f"## Exercises\n### {'🌟' * stars} Number {name} ({stars} of 4)\n\nHow many?"),
                   v4.new_code_cell(f"{name} = {answer}"), v4.new_code_cell(check(name, stars), outputs=[output])]
     return v4.new_notebook(cells=cells)
 
 
 def test_exercises_are_found_by_their_checks():
     assert [(e.stars, e.title) for e in exercises(lesson())] == [(1, "Number one"), (2, "Number two"), (3, "Number three")]
-    found = {path.name: exercises(nbformat.read(path, as_version=4)) for path in sorted((ROOT / "nbs").glob("0[1-6]_*.ipynb"))}
-    assert all(5 <= len(each) <= 8 for each in found.values()), {name: len(each) for name, each in found.items()}
+    found = {path.name: exercises(nbformat.read(path, as_version=4)) for path in sorted((ROOT / "nbs").glob("0[1-9]_*.ipynb"))}
+    assert all(4 <= len(each) <= 8 for each in found.values()), {name: len(each) for name, each in found.items()}
     assert all(e.title and 1 <= e.stars <= 4 for each in found.values() for e in each)
 
 
@@ -56,7 +56,7 @@ def test_a_missing_check_is_said(tmp_path):
 
 
 def test_the_lesson_is_known_by_name(tmp_path):
-    assert lesson_of(tmp_path / "ada_03_training.ipynb", None).name.startswith("03_")
+    assert lesson_of(tmp_path / "ada_04_training.ipynb", None).name.startswith("04_")
     assert lesson_of(tmp_path / "ada.ipynb", 1).name.startswith("01_")
     done = subprocess.run([sys.executable, str(ROOT / "tools" / "grade.py"), "ada.ipynb"], text=True, capture_output=True)
     assert done.returncode == 1 and "say --lesson 1" in done.stderr

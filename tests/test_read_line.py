@@ -11,7 +11,7 @@ import pytest
 from conftest import run_python
 from PIL import Image
 
-from text_recognizer.data.glyphs import FIRST_TEST_WRITER, draw_glyphs
+from text_recognizer.data.glyphs.draw import FIRST_TEST_WRITER, draw_glyphs
 from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.shared import raw_dirname
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def shelf() -> dict[str, np.ndarray]:
     """Images for each character that no training saw: the real sample's test part, or glyphs by unseen writers."""
     if raw_dirname() is not None:
-        from text_recognizer.data.archives import find_emnist
+        from text_recognizer.data.archives.emnist import find_emnist
 
         archive = find_emnist(raw_dirname())
         images = np.concatenate(list(archive.images("test")))

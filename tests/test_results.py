@@ -76,7 +76,8 @@ def test_cell_of_another_process_comes_last_and_is_done_once(monkeypatch):
     assert made == [1, 2, 0] and all(results.path_of(*one, 1).is_file() for one in wanted)
 
 
-def test_lines_are_trained_and_judged(monkeypatch, one_thread):
+@pytest.mark.parametrize("name", ["LineCNNSimple, 32 channels", "LineCNN"])
+def test_lines_are_trained_and_judged(monkeypatch, one_thread, name):
     """With so little time as to learn nothing, on a few lines: each score is there, and is what it says."""
     from text_recognizer.data import EMNISTLines
 
@@ -84,7 +85,7 @@ def test_lines_are_trained_and_judged(monkeypatch, one_thread):
     data.prepare_data()
     data.setup()
     monkeypatch.setattr(results_cells, "line_data", lambda: data)
-    found = results.cell("LineCNNSimple, 32 channels", "lines", seed=0, seconds=0.1)
+    found = results.cell(name, "lines", seed=0, seconds=0.1)
     padding = (data.data_test.targets == data.inverse_mapping["<P>"]).float().mean().item()
     assert found["scores"].keys() == SCORES["lines"].keys() and found["images_a_second"] > 0
     assert found["scores"]["acc_padding_only"] == pytest.approx(100 * padding, abs=0.01)

@@ -15,7 +15,7 @@ import torch
 
 from text_recognizer.data.base_data_module import BaseDataModule
 from text_recognizer.data.emnist_lines import EMNISTLines
-from text_recognizer.data.line_store import line_writers
+from text_recognizer.data.lines.store import line_writers
 from text_recognizer.data.util import BaseDataset, to_image
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.models.cnn import CNN
@@ -104,8 +104,8 @@ def run(folder: Path, ckpt_path=None, every=1, kill=None, after=0.01, **kwargs):
 
 
 def newest(folder: Path):
-    """The last.ckpt of the latest run in the folder; None if none was written yet."""
-    found = sorted(folder.glob("lightning_logs/version_*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    """The last.state of the latest run in the folder; None if none was written yet."""
+    found = sorted(folder.glob("lightning_logs/version_*/last.state"), key=lambda path: path.stat().st_mtime)
     return found[-1] if found else None
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-from build_docs import staged  # noqa: E402
+from build_docs import described, staged  # noqa: E402
 from check_links import anchors, outside_fault, pages, site_faults, source_faults  # noqa: E402
 
 
@@ -59,13 +59,13 @@ def test_broken_links_of_a_site_are_noticed(tmp_path):
 
 
 def test_a_page_is_staged_without_directives():
-    text = "[all](solutions), [why](library), [how](../../docs/teaching.md), [x](../../tests/a.py)"
+    text = "[why](library/README.md), [how](../../docs/teaching.md), [x](../../tests/a.py)"
     page = staged(notebook(("code", "#| default_exp x"), ("code", "#| hide\nimport y"), ("code", "#| export\ndef f(): return 1"),
                            ("code", "#| echo: false\ndraw()"), ("code", "f()"), ("markdown", text)))
     sources = ["".join(cell["source"]) for cell in page["cells"]]
     assert sources[:3] == ["def f(): return 1", "draw()", "f()"]
     assert [cell["metadata"].get("tags") for cell in page["cells"][:3]] == [["exported"], ["remove-input"], []]
-    assert sources[3] == "[all](solutions/01_convolutions.ipynb), [why](library/index.md), [how](../teaching.md), `tests/a.py`"
+    assert sources[3] == "[why](library/index.md), [how](../teaching.md), `tests/a.py`"
 
 
 @pytest.mark.parametrize("path", [path for path in pages() if path.suffix == ".ipynb"],
@@ -82,3 +82,30 @@ def test_prose_names_no_directive_that_the_site_strips():
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
             assert "#|" not in text, f"{path.relative_to(ROOT)}: {text[:200]}"
+
+
+def test_a_checkout_with_crlf_is_the_same(tmp_path):
+    from check_tree import text_of
+
+    (tmp_path / "unix.md").write_bytes(b"# Title\n\nText\n")
+    (tmp_path / "windows.md").write_bytes(b"# Title\r\n\r\nText\r\n")
+    assert text_of(tmp_path / "unix.md") == text_of(tmp_path / "windows.md")
+
+
+def test_a_figure_is_described_in_words():
+    picture = {"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": "<Figure>"}, "metadata": {}}
+    drawn = 'ax.set(title="Nearly all weights are dense")'
+    page = notebook(("markdown", "How far? The *bars* of `fc1` say it:"), ("code", drawn))
+    page["cells"][1]["outputs"] = [picture]
+    (_, cell) = staged(page)["cells"]
+    alt = cell["metadata"]["mystnb"]["image"]["alt"]
+    assert alt == "Figure: Nearly all weights are dense. The bars of fc1 say it:"
+    assert described('#| fig-alt: Two bars.\ndraw("A title of its own")', "Look.") == "Two bars."
+
+
+def test_every_figure_of_a_lesson_has_words():
+    for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+        for cell in staged(json.loads(path.read_text(encoding="utf-8")))["cells"]:
+            if "mystnb" not in cell["metadata"]: continue
+            alt = cell["metadata"]["mystnb"]["image"]["alt"]
+            assert len(alt) > 20 and ".png" not in alt, f"{path.name}: {alt!r}"

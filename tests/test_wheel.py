@@ -11,16 +11,21 @@ from conftest import ROOT, run_python
 PARTS = ("text_recognizer", "settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 
 
+def built_wheel(folder: Path) -> Path:
+    """The wheel, built in `folder` out of the source distribution."""
+    for part in PARTS:
+        if (ROOT / part).is_dir(): shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else: shutil.copy(ROOT / part, folder / part)
+    built = run_python("-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), cwd=folder)  # wheel out of sdist
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A folder that holds the installed wheel and nothing of the checkout."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
-    for part in PARTS:
-        if (ROOT / part).is_dir(): shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else: shutil.copy(ROOT / part, source / part)
-    built = run_python("-m", "build", "--no-isolation", "--outdir", str(source / "dist"), cwd=source)  # wheel out of sdist
-    assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = (source / "dist").glob("*.whl")
+    wheel, target = built_wheel(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, wheel], check=True)
     return target
 
@@ -52,9 +57,12 @@ def test_the_network_comes_along(installed, tmp_path):
                "print(load_pretrained()(torch.zeros(1, 1, 28, 28)).shape[1], len(pretrained_info()['sha256']))")
     done = run_python("-c", program, cwd=tmp_path, PYTHONPATH=str(installed))
     assert done.stdout.split() == ["83", "64"], done.stderr
-    weights = installed / "text_recognizer" / "reading" / "weights"
-    assert sorted(path.name for path in weights.iterdir()) == ["cnn.json", "cnn.pt"]
-    assert sum(path.stat().st_size for path in weights.iterdir()) < 4_000_000, "a few megabytes at most"
+    place = "text_recognizer/reading/weights"
+    shipped = {path.name: path.stat().st_size for path in (installed / place).iterdir()}
+    assert set(shipped) == {path.name for path in (ROOT / place).iterdir()}, "all that the checkout has, and nothing else"
+    networks = {Path(name).stem for name in shipped if name.endswith(".pt")}
+    assert "characters" in networks and set(shipped) == {name + end for name in networks for end in (".pt", ".json")}
+    assert sum(shipped.values()) < 4_000_000, "a few megabytes at most, in all"
 
 
 def test_the_commands_are_installed(installed):

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from robustness.things import chance, gzip_zip, run_child
 from text_recognizer.errors import UserError
-from text_recognizer.training import run_experiment
-from text_recognizer.training.run_experiment import build_parser, main, parse
+from text_recognizer.training import run_experiment, trainer_arguments
+from text_recognizer.training.command_line import build_parser
+from text_recognizer.training.run_experiment import main, parse
 
 KIND = "bad arguments"
 PAIRS = [("CNN", "EMNIST"), ("LineCNNSimple", "EMNISTLines"), ("MLP", "EMNIST"), ("ResCNN", "EMNIST")]
@@ -142,7 +143,7 @@ def runs_of(dice, pair, number: int) -> "list[list[tuple[str, str]]]":
         some = []
         for name in dice.sample(sorted(flags), dice.choice([1, 1, 1, 2, 3])):
             kind = flags[name].type
-            values = WHOLE if kind is int else REAL + WHOLE if kind in (float, run_experiment.number) else EVERYTHING
+            values = WHOLE if kind is int else REAL + WHOLE if kind in (float, trainer_arguments.number) else EVERYTHING
             some.append((name, None if flags[name].nargs == 0 else dice.choice(values)))
         found.append(some)
     return found
@@ -187,7 +188,7 @@ def callables() -> dict:
     """What a reader calls in Python, each with the names of its arguments and arguments that are right."""
     from text_recognizer.data.emnist import EMNIST
     from text_recognizer.data.emnist_lines import EMNISTLines, construct_image_from_string
-    from text_recognizer.data.glyphs import draw_glyphs
+    from text_recognizer.data.glyphs.draw import draw_glyphs
     from text_recognizer.data.mnist import MNIST
     from text_recognizer.data.sentence_generator import SentenceGenerator
     from text_recognizer.lit_models.base import BaseLitModel
@@ -195,8 +196,8 @@ def callables() -> dict:
     from text_recognizer.models.line_cnn_simple import LineCNNSimple
     from text_recognizer.models.mlp import MLP
     from text_recognizer.models.res_cnn import ResCNN
+    from text_recognizer.reading.form import Form
     from text_recognizer.reading.lines import read_line
-    from text_recognizer.reading.pad import ReadForm
 
     config = {"input_dims": (1, 28, 28), "output_dims": (1,), "mapping": list("abc")}
     lines = {**config, "input_dims": (1, 28, 112), "output_dims": (4, 1)}
@@ -209,7 +210,7 @@ def callables() -> dict:
 
     def by_dict(**given) -> object: return BaseLitModel(narrow, given)
 
-    def write(text="l", **given) -> object: return ReadForm(**given).write_text(text)
+    def write(text="l", **given) -> object: return Form(**given).write_text(text)
 
     def one_line(string="abc", **given) -> object: return construct_image_from_string(string, letters, **given)
 
@@ -229,7 +230,7 @@ def callables() -> dict:
         "construct_image_from_string": (one_line, {"string": "abc", "min_overlap": 0.1, "max_overlap": 0.3, "width": 90,
                                                    "repeat_glyphs": False}),
         "read_line": (read_line, {"image": page, "prior": "none"}),
-        "ReadForm": (write, {"text": "l", "boxes": 8, "pen": 3.0, "prior": "none"}),
+        "Form": (write, {"text": "l", "boxes": 8, "pen": 3.0, "prior": "none"}),
         "CNN": (by_args(CNN, config), {"conv_dim": 2, "fc_dim": 2, "fc_dropout": 0.1}),
         "MLP": (by_args(MLP, config), {"fc1": 2, "fc2": 2, "fc_dropout": 0.1}),
         "ResCNN": (by_args(ResCNN, config), {"res_dim": 2, "num_stages": 1, "num_blocks": 1, "stem_stride": 1, "fc_dropout": 0.1,
@@ -252,7 +253,7 @@ def call(name: str, given: dict) -> None:
 
 @pytest.mark.parametrize("name", [
     "EMNIST", "EMNIST(args)", "MNIST", "EMNISTLines", "SentenceGenerator", "generate", "draw_glyphs",
-    "construct_image_from_string", "read_line", "ReadForm", "CNN", "MLP", "ResCNN", "LineCNNSimple", "BaseLitModel"])
+    "construct_image_from_string", "read_line", "Form", "CNN", "MLP", "ResCNN", "LineCNNSimple", "BaseLitModel"])
 def test_constructors(name, tally, tmp_path):
     """Each argument by itself replaced by something odd."""
     right = callables()[name][1]

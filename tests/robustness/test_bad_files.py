@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from robustness.things import (
+    MAPPING,
     arrays,
     chance,
     gzip_zip,
@@ -27,11 +28,11 @@ from robustness.things import (
     sum_of_data,
     zipped,
 )
-from text_recognizer.data import glyphs
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.emnist_lines import EMNISTLines
-from text_recognizer.data.emnist_processing import read_processed
-from text_recognizer.data.line_store import load_recipes
+from text_recognizer.data.glyphs import draw as glyphs
+from text_recognizer.data.lines.store import load_recipes
+from text_recognizer.data.processed import read_processed
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
 
@@ -208,6 +209,8 @@ def archives_that_are_none() -> "dict[str, tuple[str, bytes]]":
                                                               + bytes(64 << 20), 9)),
         "the .mat with labels of 62": ("matlab.zip", matlab_zip(of_train((labels + 1, images)))),
         "the .mat with images of 1568 pixels": ("emnist-byclass.mat", mat_file(of_train((labels, wide)))),
+        "the .mat of letters": ("emnist-letters.mat", mat_file()),
+        "letters under our name": ("emnist-byclass.mat", mat_file(mapping=MAPPING[10:36])),
         "the .mat without a test split": ("emnist-byclass.mat", mat_file({"train": good["train"]})),
         "the .mat with fractions for labels": ("emnist-byclass.mat", mat_file(of_train((labels + 0.5, images)))),
         "the .mat with NaN for labels": ("emnist-byclass.mat", mat_file(of_train((np.full(420, np.nan), images)))),
@@ -319,6 +322,7 @@ def test_corpora_that_are_none(tally, tmp_path, monkeypatch):
             monkeypatch.setenv("TEXT_RECOGNIZER_RAW", str(raw))
             said = run_child(raw.parent, say, "brown")[0]
             assert "brown" in said and "\n" not in said, said
+            assert what != "a bomb" or "at most 100 MB" in said, "it was unpacked first"
             assert run_child(raw.parent, say, "auto")[0].startswith("the reference text")
 
 

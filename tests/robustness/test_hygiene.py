@@ -215,7 +215,7 @@ def test_glyphs_and_lines_ask_nobody(tally, tmp_path):
 def test_offline_asks_nobody(tally, tmp_path):
     """With TEXT_RECOGNIZER_OFFLINE nobody is asked even where everything is missing."""
     program = ("from text_recognizer.data.sentence_generator import SentenceGenerator; SentenceGenerator().generate(16)\n"
-               "from text_recognizer.data.downloads import fetch_emnist, fetch_mnist, DownloadError\n"
+               "from text_recognizer.data.download.sources import fetch_emnist, fetch_mnist, DownloadError\n"
                "for fetch in (fetch_emnist, fetch_mnist):\n    try: fetch('downloaded')\n    except DownloadError: pass")
     with tally.case("sentences and downloads"):
         assert tried(program, tmp_path, TEXT_RECOGNIZER_OFFLINE="1", TEXT_RECOGNIZER_RAW="", NLTK_DATA="") == []

@@ -32,10 +32,11 @@ from robustness.things import (
     sum_of_data,
     weights_of,
 )
-from text_recognizer.data import downloads, glyphs, servers
-from text_recognizer.data.downloads import Expected, Source, fetch_emnist
+from text_recognizer.data.download import http, sources
+from text_recognizer.data.download.sources import Expected, Source, fetch_emnist
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.emnist_lines import EMNISTLines
+from text_recognizer.data.glyphs import draw as glyphs
 from text_recognizer.metadata.shared import data_dirname
 from text_recognizer.progress import Bar, progress
 from text_recognizer.training.run_experiment import main
@@ -47,13 +48,13 @@ KIND = "killed at any instant"
 def download(url: str, whole: bool) -> str:
     """Fetch EMNIST from a server, members alone or the whole archive."""
     os.environ |= {"TEXT_RECOGNIZER_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    servers.PAUSE = 0.005
+    http.PAUSE = 0.005
     content = matlab_zip() if whole else gzip_zip()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = tuple(Expected(info.filename, info.file_size, "sha256:" + hashlib.sha256(archive.read(info)).hexdigest())
                         for info in archive.infolist())
     name = "matlab.zip" if whole else "gzip.zip"
-    downloads.EMNIST_SOURCES = [Source(f"{url}/{name}", Expected(name, None, "md5:" + hashlib.md5(content).hexdigest()), members)]
+    sources.EMNIST_SOURCES = [Source(f"{url}/{name}", Expected(name, None, "md5:" + hashlib.md5(content).hexdigest()), members)]
     path = fetch_emnist(data_dirname() / "downloaded" / "emnist", show=False)
     files = sorted(path.rglob("*.gz")) if path.is_dir() else [path]
     return sum_of(*(part for file in files for part in (file.name, file.read_bytes())))
@@ -88,7 +89,7 @@ ARGV = ["--model_class", "CNN", "--data_class", "EMNIST", "--conv_dim", "2", "--
 
 def train(archive: str) -> str:
     """Train with the command as it is typed, going on from the last checkpoint where there is one."""
-    runs = sorted(Path.cwd().glob("training/logs/lightning_logs/version_*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    runs = sorted(Path.cwd().glob("training/logs/lightning_logs/version_*/last.state"), key=lambda path: path.stat().st_mtime)
     printed = io.StringIO()
     argv = ["--ckpt_path", str(runs[-1])] if runs else [*ARGV, "--data_source", archive]
     with contextlib.redirect_stdout(printed): main(argv)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from robustness.things import gzip_zip, run_child, sum_of
 from text_recognizer.data.base_data_module import ready
 from text_recognizer.data.emnist_lines import EMNISTLines
-from text_recognizer.data.glyphs import draw_glyphs, glyph_dataset
+from text_recognizer.data.glyphs.draw import draw_glyphs, glyph_dataset
 from text_recognizer.data.sentence_generator import SentenceGenerator
 
 KIND = "reproducible"

@@ -12,8 +12,8 @@ from robustness.test_bad_files import few_glyphs
 from robustness.test_full_disk import words
 from robustness.test_kill import download, process, served, write_lines
 from robustness.things import Ended, chance, fork, gzip_zip, leftovers, run_child, sum_of_data
-from text_recognizer.data import glyphs
 from text_recognizer.data.emnist import EMNIST
+from text_recognizer.data.glyphs import draw as glyphs
 from text_recognizer.training.run_experiment import main
 from text_recognizer.training.trainer import RunLogger
 
@@ -135,5 +135,5 @@ def test_two_commands_in_one_folder(tally, tmp_path):
             found = sorted((tmp_path / str(at) / "training/logs/lightning_logs").iterdir())
             assert [path.name for path in found] == ["version_0", "version_1"]
             for path in found:
-                for kind in ("config.yaml", "metrics.csv", "last.ckpt", "epoch=0000*.ckpt"):
+                for kind in ("config.yaml", "metrics.csv", "last.state", "epoch=0000*.ckpt"):
                     assert len(list(path.glob(kind))) == 1

@@ -21,8 +21,11 @@ import numpy as np
 import scipy.io
 import torch
 
+from text_recognizer.metadata.emnist import CHARACTERS
+
 fork = multiprocessing.get_context("fork")  # a child has everything imported already
 SPLITS = {"train": 420, "test": 140}
+MAPPING = np.array([[label, ord(character)] for label, character in enumerate(CHARACTERS)], np.uint8)
 
 
 # --- archives -----------------------------------------------------------------------------------------------------------
@@ -58,12 +61,12 @@ def gzip_zip(data: "dict | None" = None, more: "dict[str, bytes] | None" = None)
     return zipped({**{f"gzip/{name}": content for name, content in idx_files(data or arrays()).items()}, **(more or {})})
 
 
-def mat_file(data: "dict | None" = None, compress: bool = True) -> bytes:
+def mat_file(data: "dict | None" = None, compress: bool = True, mapping: np.ndarray = MAPPING) -> bytes:
     """emnist-byclass.mat."""
     splits = {split: {"images": images.reshape(-1, 784), "labels": labels[:, None]}
               for split, (labels, images) in (data or arrays()).items()}
     buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {"dataset": splits}, do_compression=compress)
+    scipy.io.savemat(buffer, {"dataset": {**splits, "mapping": mapping}}, do_compression=compress)
     return b"MATLAB 5.0 MAT-file".ljust(116) + buffer.getvalue()[116:]  # scipy writes the time of day into it
 
 
