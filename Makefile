@@ -6,17 +6,32 @@ READY = $(VENV)/.ready
 # Jupyter asks for this flag when it runs as root, as it does in a container.
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-.PHONY: lab test test-all test-oldest lessons docs bench results weights readme check clean
+.PHONY: lab test test-quick test-all test-oldest coverage lessons docs bench results weights readme check types dist clean
 
+# The root is served, so that links from the course map open and `%run training/run_experiment.py` works as in the course;
+# kernels find the environment's commands on PATH and `training` in every folder. A save leaves out what Jupyter alone wrote.
 lab: $(READY)  ## open JupyterLab at the first lesson (or print its address)
-	$(BIN)/jupyter lab $(ROOT_FLAG) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	  --ServerApp.root_dir=nbs --LabApp.default_url=/lab/tree/01_convolutions.ipynb $(LAB_FLAGS)
+	@mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_settings.json $(VENV)/share/jupyter/lab/settings/overrides.json
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab $(ROOT_FLAG) \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --ServerApp.root_dir=. \
+	  --ContentsManager.pre_save_hook=nbdev.clean.clean_jupyter \
+	  --LabApp.default_url=/lab/tree/nbs/01_convolutions.ipynb $(LAB_FLAGS)
 
 test: $(READY)  ## run the tests of every notebook, then pytest; closes with a count
 	@status=0; \
 	$(BIN)/python tools/test_notebooks.py || status=1; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile || status=1; \
 	exit $$status
+
+test-quick: $(READY)  ## the library's notebooks, and the tests of what users type
+	$(BIN)/python tools/quick.py
+
+coverage: $(READY)  ## which lines of the package the notebooks and pytest run, together
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run tools/test_notebooks.py
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 test-all: $(READY)  ## pytest with the robustness suite whole, which closes with a table: about 20 minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --thorough
@@ -26,6 +41,7 @@ test-oldest:  ## the same short tests with the oldest Python and the oldest pack
 
 lessons: $(READY)  ## run all notebooks top to bottom and save their outputs
 	$(BIN)/python tools/address.py
+	$(BIN)/python tools/lesson_pace.py
 	$(BIN)/python tools/run_notebooks.py
 	$(BIN)/python tools/readme.py
 
@@ -35,17 +51,25 @@ bench: $(READY)  ## run every benchmark; each prints its ratio last
 results: $(READY)  ## the table of docs/results.md: every network on every source (about an hour; can be broken off)
 	$(BIN)/python tools/results.py
 
-weights: $(READY)  ## train the network that comes with the package again (about 15 minutes)
+weights: $(READY)  ## train the networks that come with the package again (about 20 minutes)
 	$(BIN)/python tools/make_weights.py
+	$(BIN)/python tools/make_line_weights.py
 
 docs: $(VENV)/.docs  ## build the site into docs/_build/site
 	$(BIN)/python tools/build_docs.py
 
-readme: $(READY)  ## write README.md from nbs/index.ipynb
+readme: $(READY)  ## write README.md from nbs/index.ipynb, and the list of the library's notebooks
 	$(BIN)/python tools/readme.py
 
-check: $(READY)  ## what must hold before a commit: lint, clean notebooks, exported library, README
+types: $(READY)  ## the type checker over the package
+	$(BIN)/mypy
+
+dist: $(READY)  ## the source distribution and the wheel, into dist/
+	$(BIN)/python -m build --no-isolation
+
+check: $(READY)  ## what must hold before a commit: lint, types, clean notebooks, exported library, README
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/python tools/check_tree.py
 
 clean:

@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
 config.read(HERE / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
+lessons = settings["lessons_requirements"].split()
 user, repo = settings["user"].strip(), settings["repo"].strip()
 
 setup(
@@ -24,10 +25,10 @@ setup(
     url=f"https://github.com/{user}/{repo}" if user else None,
     packages=find_packages(include=["text_recognizer", "text_recognizer.*"]),
     include_package_data=True,
-    package_data={"text_recognizer": ["reading/weights/*", "reading/pad.js", "reading/pad.css"]},
+    package_data={"text_recognizer": ["py.typed", "reading/weights/*", "reading/pad.js", "reading/pad.css"]},
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={"dev": settings["dev_requirements"].split()},
+    extras_require={"lessons": lessons, "dev": lessons + settings["dev_requirements"].split()},
     entry_points={"console_scripts": settings["console_scripts"].split(),
                   "nbdev": [f"{settings['lib_name']}={settings['lib_name']}._modidx:d"]},
     classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Education",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from address import address, settings
 from check_links import site_faults
+from readme import promise as promise_of_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -21,24 +22,39 @@ STAGE, SITE = BUILD / "stage", BUILD / "site"
 DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.MULTILINE)
 HIDDEN = re.compile(r"^#\s*\|\s*(hide|default_exp)\b", re.MULTILINE)
 ECHO_OFF = re.compile(r"^#\s*\|\s*echo:\s*false", re.MULTILINE)
+FIG_ALT = re.compile(r"^#\s*\|\s*fig-alt:\s*(.+)$", re.MULTILINE)
+TITLE = re.compile(r"""(?:title=|title\(|show_\w+\([^"\n]*,\s*)f?"([^"\n]{8,})\"""")
+PLAIN = re.compile(r"[*`#>]|\]\([^)]*\)|\[(?=[^\]]*\]\()")
 EXPORTED = re.compile(r"^#\s*\|\s*exports?\b", re.MULTILINE)
-FOLDER = re.compile(r"\]\(([a-z_]+)/?\)")
+LIBRARY = re.compile(r"\]\(((?:\.\./)*)library/README\.md\)")
 TO_DOCS = re.compile(r"\]\(((?:\.\./)*)\.\./docs/([\w.#-]+)\)")
 OFF_SITE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:tests|tools|training|benchmarks|text_recognizer)/[^)\s]+|[A-Z]+\.\w+)\)")
 
 
+def described(source: str, prose: str) -> str:
+    """A figure in words, for who cannot see it: the line `#| fig-alt:`, or its title and the sentence that leads to it."""
+    if given := FIG_ALT.search(source): return given[1]
+    titles = [title.strip() for title in TITLE.findall(source) if "{" not in title]
+    sentences = re.split(r"(?<=[.?!:])\s+", " ".join(PLAIN.sub("", line) for line in prose.splitlines() if line.strip()))
+    parts = [*dict.fromkeys(titles), sentences[-1]]
+    return "Figure: " + " ".join(part if part[-1:] in ".?!:" else f"{part}." for part in parts if part)
+
+
 def staged(notebook: dict) -> dict:
     """The notebook as a page: without nbdev's directives, without the cells that they hide, exported cells marked."""
-    cells = []
+    cells, prose = [], ""
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code":
             if HIDDEN.search(source) or not DIRECTIVE.sub("", source).strip(): continue
             tags = {"remove-input": ECHO_OFF, "exported": EXPORTED}
             cell.setdefault("metadata", {})["tags"] = [tag for tag, form in tags.items() if form.search(source)]
+            if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+                cell["metadata"]["mystnb"] = {"image": {"alt": described(source, prose)}}
             source = DIRECTIVE.sub("", source)
         elif cell["cell_type"] == "markdown":
-            source = OFF_SITE.sub(in_repository, TO_DOCS.sub(r"](\1\2)", FOLDER.sub(first_page, source)))
+            prose = source
+            source = OFF_SITE.sub(in_repository, TO_DOCS.sub(r"](\1\2)", LIBRARY.sub(r"](\1library/index.md)", source)))
         cells.append({**cell, "source": source.splitlines(keepends=True)})
     return {**notebook, "cells": cells}
 
@@ -47,13 +63,6 @@ def in_repository(link: re.Match) -> str:
     """A link to a file that is no page: to the repository where its address is known, else the file's name alone."""
     web = address(ROOT)
     return f"[{link[1]}]({web}/blob/{settings(ROOT)['branch']}/{link[2]})" if web else f"`{link[2]}`"
-
-
-def first_page(link: re.Match) -> str:
-    """A link to a folder of notebooks, which a repository can show and a site cannot, as one to a page about the folder."""
-    if link[1] == "library": return "](library/index.md)"
-    found = sorted((ROOT / "nbs" / link[1]).glob("*.ipynb"))
-    return f"]({link[1]}/{found[0].name})" if found else link[0]
 
 
 def stage() -> None:
@@ -98,10 +107,7 @@ def toctree(caption: str, pages: list[str]) -> str:
 
 def promise(page: Path) -> tuple[str, str]:
     """A page's title, and the line that it promises itself by."""
-    if page.suffix == ".ipynb":
-        first = "".join(json.loads(page.read_text(encoding="utf-8"))["cells"][0]["source"])
-        line = next((line.removeprefix("> ") for line in first.splitlines() if line.startswith("> ")), "")
-        return first.splitlines()[0].removeprefix("# "), line
+    if page.suffix == ".ipynb": return promise_of_notebook(page)
     words = " ".join((importlib.import_module(page.stem).__doc__ or "").split())
     return page.stem.removeprefix("text_recognizer."), re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", words)
 
@@ -109,8 +115,9 @@ def promise(page: Path) -> tuple[str, str]:
 def write_overview(folder: str, title: str, lead: str, pattern: str) -> None:
     """A page about a folder: each of its pages with its promise, and the table of contents that the sidebar unfolds."""
     found = [page for page in sorted((STAGE / folder).glob(pattern)) if page.stem != "index"]
-    listed = [f"- [{name}]({page.name}): {line}" for page in found for name, line in [promise(page)]]
-    text = [f"# {title}", lead, "\n".join(listed), toctree("", [page.stem for page in found])]
+    places = [page.relative_to(STAGE / folder) for page in found]
+    listed = [f"- [{name}]({place.as_posix()}): {line}" for page, place in zip(found, places) for name, line in [promise(page)]]
+    text = [f"# {title}", lead, "\n".join(listed), toctree("", [place.with_suffix("").as_posix() for place in places])]
     (STAGE / folder / "index.md").write_text("\n\n".join(text), encoding="utf-8")
 
 
@@ -119,7 +126,7 @@ def write_contents() -> None:
     def names(pattern: str) -> list[str]:
         return sorted(path.relative_to(STAGE).with_suffix("").as_posix() for path in STAGE.glob(pattern))
 
-    write_overview("library", "The library, explained", "How each module is made: a notebook, with its tests.", "*.ipynb")
+    write_overview("library", "The library, explained", "How each module is made: a notebook, with its tests.", "**/*.ipynb")
     write_overview("reference", "Reference", "Every name that the modules export, with its signature.", "*.md")
     index = json.loads((STAGE / "index.ipynb").read_text(encoding="utf-8"))
     parts = {"Lessons": names("[0-9]*.ipynb"), "Solutions": names("solutions/*.ipynb"), "More": names("*.md"),

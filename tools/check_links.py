@@ -19,7 +19,9 @@ HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 LITERATURE = (re.compile(r"https://doi\.org/10\.\d{4,9}/\S+"), re.compile(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}"))
 OTHERS = ("https://jmlr.org/papers/v15/srivastava14a.html", "https://jfly.uni-koeln.de/color/",
           "https://en.wikipedia.org/wiki/Hershey_fonts", "https://pypi.org/project/remotezip/",
-          "https://requests.readthedocs.io", "https://anywidget.dev")
+          "https://requests.readthedocs.io", "https://anywidget.dev", "https://inria.hal.science/inria-00112631",
+          "https://github.com/huggingface/pytorch-image-models", "https://karpathy.github.io/2019/04/25/recipe/",
+          "https://distill.pub/2020/circuits/", "https://github.com/Bishwaprotapi/Hand-Written")
 
 
 def pages(root: Path = ROOT) -> list[Path]:

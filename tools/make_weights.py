@@ -1,38 +1,36 @@
 """Train the network that comes with the package, and write it with its record: `make weights`.
 
 What it learns from: drawn glyphs, fresh ones each round; and where TEXT_RECOGNIZER_RAW holds them, the training images of
-EMNIST but for every seventh, and the phone's characters with an even number. All of them as they are, and as they come out
-of `read_line`'s own segmentation of lines that are composed of them: whole characters under their label, and what is no
-whole character (a half, two that were joined) under `<B>`. Test images and odd numbers are not opened.
+EMNIST and the phone's characters with an even number, of both but for every seventh. All of them as they are, and as they
+come out of `read_line`'s own segmentation of lines that are composed of them: whole characters under their label, and what is
+no whole character (a half, two that were joined) under `<B>`. Test images and odd numbers are not opened.
 
-`make_weights.py [--seconds 600] [--clock INF] [--lines 1500] [--conv_dim 32] [--seed 0] [--output FOLDER]`; seconds are of
-processor time, the clock's are not. A budget of time is spent differently on each machine, so the weights differ from run to run.
+`make_weights.py [--seconds 780] [--lines 2400] [--seed 0] [--output FOLDER]` and the arguments of `ResCNN`; seconds are of
+one core's time. A budget of time is spent differently on each machine, so the weights differ from run to run.
 """
 
 import argparse
 import io
 import json
-import os
 import re
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread must not spend the budget; read when torch is loaded
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from text_recognizer.data.archives import find_emnist
-from text_recognizer.data.glyphs import FIRST_TEST_WRITER, draw_glyphs
+from text_recognizer.data.archives.emnist import find_emnist
+from text_recognizer.data.glyphs.draw import FIRST_TEST_WRITER, draw_glyphs
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
 from text_recognizer.files import replacing, sha256
-from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
+from text_recognizer.metadata.emnist import CHARACTERS, DIMS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.shared import raw_dirname
-from text_recognizer.models.cnn import CNN
+from text_recognizer.models.res_cnn import ResCNN
 from text_recognizer.progress import progress
 from text_recognizer.reading.characters import normalise_one
 from text_recognizer.reading.ink import ink_of, without_edges
@@ -44,7 +42,7 @@ from text_recognizer.reading.straighten import LINE_HEIGHT, Straight, straighten
 from text_recognizer.training.allocator import keep_memory
 
 BATCH, PEAK_LR = 128, 2.5e-3
-HOLD_OUT = 7                    # every seventh of EMNIST's training images is kept for development
+HOLD_OUT = 7                    # every seventh of what could be learned from is kept for development
 PHONE = "phone/handwritten62.zip"
 MARGIN = 14                     # of `photograph`
 JUNK = INVERSE_MAPPING["<B>"]
@@ -62,19 +60,19 @@ def emnist_examples(raw: Path) -> tuple[Examples, Examples]:
     return (images[~held], labels[~held]), (images[held], labels[held])
 
 
-def phone_examples(raw: Path, odd: bool = False) -> Examples:
-    """The phone's characters with an even (or odd) number, as `read_line` would cut them out."""
+def phone_examples(raw: Path, wanted: "Callable[[int], bool]") -> Examples:
+    """The phone's characters whose number is wanted, as `read_line` would cut them out."""
     images, labels = [], []
     with zipfile.ZipFile(raw / PHONE) as archive:
         for name in sorted(archive.namelist()):
             found = re.search(r"(\d+)/(\d+)\.png$", name)
-            if not found or int(found[2]) % 2 != odd:
+            if not found or not wanted(int(found[2])):
                 continue
             picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
             try:
                 ink = without_edges(ink_of(np.asarray(picture, np.float32) / 255)[0])
-            except UserError:  # too faint to be found: nothing to learn from, and counted as wrong where it is measured
-                ink = np.zeros((28, 28), np.float32)
+            except UserError:
+                continue  # too faint to be found: nothing to learn from
             images.append((normalise_one(np.where(ink > 0.2, ink, 0)) * 255).round().astype(np.uint8))
             labels.append(INVERSE_MAPPING[chr(int(found[1]))])
     return np.stack(images), np.array(labels)
@@ -134,7 +132,8 @@ def line_examples(sources: "list[Examples]", count: int, seed: int) -> Examples:
         text = random_text(chance, words, known)
         gap = (0, 1) if chance.random() < 0.25 else (1, 3) if chance.random() < 0.3 else (2, 6)
         letters = [shelf[letter][chance.integers(len(shelf[letter]))] for letter in text if letter != " "]
-        written = write_line(text, letters, chance, gap=gap, natural=chance.random() < 0.4)
+        touching = 0.3 if chance.random() < 0.25 else 0.0
+        written = write_line(text, letters, chance, gap=gap, natural=chance.random() < 0.6, touching=touching)
         scale = float(np.exp(chance.uniform(np.log(0.65), np.log(2.5))))
         grey = photograph(written.ink, chance, scale, uneven=chance.random() < 0.5, dark=chance.uniform(0.4, 0.9),
                           noise=chance.uniform(0, 0.09) if chance.random() < 0.6 else 0)
@@ -190,15 +189,12 @@ def balanced(labels: np.ndarray, junk: float = 0.4) -> torch.Tensor:
     return torch.from_numpy(weight)
 
 
-def train(model: torch.nn.Module, sources: "list[tuple[Examples, float]]", seconds: float, clock: float,
-          seed: int) -> int:
-    """AdamW with one cycle of its rate; of each batch a share from each source. How many images were seen.
-
-    It ends after `seconds` of processor time, or when the `clock` says so."""
+def train(model: torch.nn.Module, sources: "list[tuple[Examples, float]]", seconds: float, seed: int) -> int:
+    """AdamW with one cycle of its rate over `seconds` of one core; of each batch a share from each source. Images seen."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), PEAK_LR, weight_decay=0.02)
     stock = [(torch.from_numpy(x), torch.from_numpy(y), balanced(y), share) for (x, y), share in sources]
-    start, begun, seen, writer, done = time.process_time(), time.perf_counter(), 0, 0, 0.0
+    start, seen, writer, done = time.process_time(), 0, 0, 0.0
     model.train()
     with progress(desc="Training", total=int(seconds), unit=" s of processor time") as bar:
         while done < 1:
@@ -212,7 +208,7 @@ def train(model: torch.nn.Module, sources: "list[tuple[Examples, float]]", secon
                 parts.append((images[rows], labels[rows]))
             images, labels = (torch.cat(part) for part in zip(*parts))
             for rows in torch.randperm(len(images), generator=generator).split(BATCH):
-                done = max((time.process_time() - start) / seconds, (time.perf_counter() - begun) / clock)
+                done = (time.process_time() - start) / seconds
                 if done >= 1:
                     break
                 for group in optimizer.param_groups:  # up for a tenth of the way, then down to nothing
@@ -237,29 +233,30 @@ def score(model: torch.nn.Module, examples: Examples) -> dict[str, float]:
             "case merged": round((UPPER[found] == UPPER[labels]).float().mean().item(), 4)}
 
 
-def command_of(args: argparse.Namespace) -> str:
+def command_of(arguments: dict) -> str:
     """The command that makes the same network again, wherever it is written to."""
-    options = [f"--{name} {value:g}" for name, value in vars(args).items() if name != "output" and value != float("inf")]
+    options = [f"--{name} {value}" for name, value in arguments.items() if name != "output"]
     return " ".join(["python tools/make_weights.py", *options])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=600, help="of processor time for the training proper")
-    parser.add_argument("--clock", type=float, default=float("inf"), help="seconds after which it ends, however little was done")
-    parser.add_argument("--lines", type=int, default=1500, help="to cut characters from")
-    parser.add_argument("--conv_dim", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=780, help="of one core for the training proper")
+    parser.add_argument("--lines", type=int, default=2400, help="to cut characters from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=weights_folder())
-    args = parser.parse_args()
+    given = vars(ResCNN.add_to_argparse(parser).parse_args())
+    args = argparse.Namespace(**{name: given.pop(name) for name in ("seconds", "lines", "seed", "output")})
     keep_memory()
+    torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     raw, held, sources = raw_dirname(), {}, []
     if raw is not None:
         emnist, held["EMNIST, training images held out"] = emnist_examples(raw)
         sources.append((emnist, 0.27))
         if (raw / PHONE).is_file():
-            sources.append((phone_examples(raw), 0.13))
+            sources.append((phone_examples(raw, lambda number: number % 2 == 0 and number // 2 % HOLD_OUT > 0), 0.13))
+            held["phone, even numbers held out"] = phone_examples(raw, lambda number: number % (2 * HOLD_OUT) == 0)
     held["glyphs by unseen writers"] = glyph_examples(20, FIRST_TEST_WRITER, args.seed)
     writers = glyph_examples(100, FIRST_TEST_WRITER // 2, args.seed)
     started = time.process_time()
@@ -267,30 +264,31 @@ def main() -> None:
     cut_in = time.process_time() - started
     junk = (lines[1] == JUNK).mean()
     print(f"{args.lines:,} lines cut into {len(lines[1]):,} images in {cut_in:.0f} s, {junk:.0%} no character", flush=True)
-    model = CNN({"input_dims": (1, 28, 28), "mapping": MAPPING}, argparse.Namespace(conv_dim=args.conv_dim))
+    model = ResCNN({"input_dims": DIMS, "mapping": MAPPING}, argparse.Namespace(**given))
     model = model.to(memory_format=torch.channels_last)
-    seen = train(model, [*sources, (lines, 0.3)], args.seconds, args.clock, args.seed)
+    seen = train(model, [*sources, (lines, 0.3)], args.seconds, args.seed)
 
     full = {name: score(model, examples) for name, examples in held.items()}
-    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    weights = {name: value.half().contiguous() if value.is_floating_point() else value
+               for name, value in model.state_dict().items()}
+    model.load_state_dict(weights)
     scores = {name: score(model, examples) for name, examples in held.items()}
     for name in held:
         print(f"{name}: {scores[name]['case kept']:.2%} right, {scores[name]['case merged']:.2%} with case merged "
               f"(before rounding to 16 bits {full[name]['case kept']:.2%} and {full[name]['case merged']:.2%})")
-    with replacing(args.output / "cnn.pt") as part:
+    with replacing(args.output / "characters.pt") as part:
         torch.save(weights, part)
     record = {
-        "model": {"class": "CNN", "args": {"conv_dim": args.conv_dim}},
-        "parameters": sum(value.numel() for value in weights.values()), "stored_as": "float16",
-        "sha256": sha256(args.output / "cnn.pt"),
-        "command": command_of(args),
+        "model": {"class": "ResCNN", "args": given},
+        "parameters": sum(weight.numel() for weight in model.parameters()), "stored_as": "float16",
+        "sha256": sha256(args.output / "characters.pt"),
+        "command": command_of(vars(args) | given),
         "data": {"glyphs": "drawn anew for each round, all 78 characters",
-                 **{name: len(part[1]) for (part, _), name in zip(sources, ("EMNIST training images", "phone characters, even"))},
+                 **{name: len(labels) for ((_, labels), _), name in zip(sources, ("EMNIST training images", "phone characters"))},
                  "images cut from composed lines": len(lines[1])},
         "images_seen": seen, "processor_seconds": round(args.seconds + cut_in), "torch": torch.__version__, "scores": scores,
     }
-    with replacing(args.output / "cnn.json") as part:
+    with replacing(args.output / "characters.json") as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-oldest"
 # What the tests need beside the package; the notebooks' tools are pinned and have no old versions.
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "nltk", "setuptools")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "setuptools")
 TESTS = ("tests/test_contract.py", "tests/test_command_line.py", "tests/test_lines.py", "tests/test_resuming.py",
          "tests/test_downloads.py", "tests/robustness")
 
@@ -23,8 +23,10 @@ def oldest() -> "list[str]":
     """The requirements of the package and of its tests, with their lower bounds only."""
     parser = configparser.ConfigParser(delimiters=["="], interpolation=None)
     parser.read(ROOT / "settings.ini", encoding="utf-8")
-    wanted = parser["DEFAULT"]["requirements"].split()
-    wanted += [one for one in parser["DEFAULT"]["dev_requirements"].split() if re.split("[=<>]", one)[0] in TOOLS]
+    settings = parser["DEFAULT"]
+    wanted = settings["requirements"].split()
+    others = settings["lessons_requirements"].split() + settings["dev_requirements"].split()
+    wanted += [one for one in others if re.split("[=<>]", one)[0] in TOOLS]
     return [one.split(",")[0] for one in wanted]
 
 

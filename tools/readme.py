@@ -1,4 +1,4 @@
-"""Write README.md from nbs/index.ipynb: prose and code as they stand, pictures saved beside the site's other ones."""
+"""Write README.md from nbs/index.ipynb, and nbs/library/README.md: code, prose and pictures; a list of notebooks."""
 
 import base64
 import json
@@ -39,9 +39,29 @@ def readme(notebook: dict) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def promise(path: Path) -> tuple[str, str]:
+    """A notebook's title, and the line that it promises itself by."""
+    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    line = next((line.removeprefix("> ") for line in first.splitlines() if line.startswith("> ")), "")
+    return first.splitlines()[0].removeprefix("# "), line
+
+
+def library(folder: Path) -> str:
+    """A list of the library's notebooks, by package."""
+    parts = ["# The library, explained", "How each module is made: a notebook, with its tests. Written by `make readme`."]
+    for package in sorted({path.parent for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}):
+        name = ".".join(("text_recognizer", *package.relative_to(folder).parts))
+        found = [(path, *promise(path)) for path in sorted(package.glob("*.ipynb"))]
+        listed = [f"- [{title}]({path.relative_to(folder).as_posix()}): {line}" for path, title, line in found]
+        parts += [f"## {name}", "\n".join(listed)]
+    return "\n\n".join(parts) + "\n"
+
+
 def main() -> int:
     notebook = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))
     (ROOT / "README.md").write_text(readme(notebook), encoding="utf-8")
+    folder = ROOT / "nbs" / "library"
+    (folder / "README.md").write_text(library(folder), encoding="utf-8")
     return 0
 
 

@@ -32,8 +32,8 @@ from results_cells import (
     real_archive,
 )
 
-from text_recognizer.data.glyphs import GLYPHS_VERSION
-from text_recognizer.data.line_store import LineSettings
+from text_recognizer.data.glyphs.draw import GLYPHS_VERSION
+from text_recognizer.data.lines.store import LineSettings
 from text_recognizer.files import replacing
 from text_recognizer.metadata.shared import checkout_dirname
 from text_recognizer.progress import progress

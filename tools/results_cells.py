@@ -20,13 +20,14 @@ from models import SMALL, accuracy, archive_split, batches, rate_at
 
 import text_recognizer.data as data_classes
 import text_recognizer.models as model_classes
-from text_recognizer.data.archives import find_emnist
+from text_recognizer.data.archives.emnist import find_emnist
 from text_recognizer.data.augment import augment
-from text_recognizer.data.glyphs import GLYPHS_VERSION
-from text_recognizer.lit_models.base import Metrics
+from text_recognizer.data.glyphs.draw import GLYPHS_VERSION
+from text_recognizer.lit_models.base import BaseLitModel, Metrics
 from text_recognizer.metadata.emnist import INVERSE_MAPPING
 from text_recognizer.metadata.shared import data_dirname, raw_dirname
 from text_recognizer.training.allocator import keep_memory
+from text_recognizer.training.util import lit_model_class
 
 VERSION = 2  # of the procedure; cells of another version are made anew
 # name in the table: (class, its arguments, peak learning rate, strength of augmentation)
@@ -40,7 +41,8 @@ NETWORKS = {
     "ResCNN, augmented": ("ResCNN", {}, 3e-3, 1),
 }
 LINE_NETWORKS = {"LineCNNSimple": ("LineCNNSimple", {}, 2e-3, 0),
-                 "LineCNNSimple, 32 channels": ("LineCNNSimple", {"conv_dim": 32}, 2e-3, 0)}
+                 "LineCNNSimple, 32 channels": ("LineCNNSimple", {"conv_dim": 32}, 2e-3, 0),
+                 "LineCNN": ("LineCNN", {}, 4e-3, 0)}
 SOURCES = ("glyphs", "real", "mnist", "lines")
 BATCH, LINE_BATCH = 128, 16
 
@@ -78,16 +80,16 @@ def characters(source: str) -> tuple[list, dict, dict]:
     return parts, judged, data.config()
 
 
-def train(model: torch.nn.Module, stream, seconds: float, peak: float, strength: float) -> int:
+def train(lit: BaseLitModel, stream, seconds: float, peak: float, strength: float) -> int:
     """Adam, its rate rising and falling once within `seconds` of processor time; the number of images it has seen."""
-    model.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=peak)
+    lit.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(lit.parameters(), lr=peak)
     seen, start = 0, time.process_time()
     for x, y in stream:
         if (done := (time.process_time() - start) / seconds) >= 1: return seen
         optimizer.param_groups[0]["lr"] = peak * rate_at(done)
         if strength: x = augment(x, strength)
-        loss = F.cross_entropy(model(x.to(memory_format=torch.channels_last)), y)
+        loss = lit.loss_of(lit(x.to(memory_format=torch.channels_last)), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -113,14 +115,16 @@ def line_stream(seed: int):
 
 
 @torch.no_grad()
-def judge_lines(model: torch.nn.Module) -> dict[str, float]:
+def judge_lines(lit: BaseLitModel) -> dict[str, float]:
     """What a run logs, on the test lines and in percent; `acc_padding_only` is the reader that says <P> each time."""
     data = line_data()
-    metrics = Metrics(len(data.mapping), padding=INVERSE_MAPPING["<P>"])
-    model.eval()
+    padding = INVERSE_MAPPING["<P>"]
+    metrics = Metrics(len(data.mapping), padding)
+    lit.eval()
     for rows in torch.arange(len(data.data_test)).split(50):
         x, y = data.data_test.__getitems__(rows.tolist())
-        used = metrics.update(model(x).argmax(1), y)
+        read = lit.labels_of(lit(x))
+        used = metrics.update(F.pad(read, (0, y.shape[1] - read.shape[1]), value=padding), y)
     return {name: 100 * metric.compute().item() for name, metric in used.items()}
 
 
@@ -135,8 +139,9 @@ def cell(name: str, source: str, seed: int, seconds: float) -> dict:
         parts, judged, config = characters(source)
         stream = batches(parts, BATCH, seed)
     model = getattr(model_classes, kind)(config, Namespace(**settings))
-    seen = train(model, stream, seconds, peak, strength)
-    scores = judge_lines(model) if source == "lines" else \
+    lit = lit_model_class(kind)(model)
+    seen = train(lit, stream, seconds, peak, strength)
+    scores = judge_lines(lit) if source == "lines" else \
         {column: 100 * accuracy(model, x, y, "cpu") for column, (x, y) in judged.items()}
     size = sum(parameter.numel() for parameter in model.parameters())
     return {"scores": scores, "images_a_second": seen / seconds, "parameters": size}

@@ -38,12 +38,12 @@ def code_sha256(notebook: dict) -> str:
 
 
 def without_widgets(notebook: dict) -> None:
-    """A saved page has no kernel behind it: where a widget brings a picture of itself, only the picture stays."""
+    """A saved page has no kernel behind it: of a widget with a picture of itself only that stays, of a bar nothing."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}): output["data"].pop(WIDGET, None)
-    shown = any(WIDGET in output.get("data", {}) for cell in notebook["cells"] for output in cell.get("outputs", []))
-    if not shown: notebook["metadata"].pop("widgets", None)  # the state of widgets that nobody will see
+        if "outputs" in cell: cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
+    notebook["metadata"].pop("widgets", None)  # the state of widgets that nobody will see
 
 
 def run(path: Path) -> float:
@@ -67,7 +67,7 @@ def run(path: Path) -> float:
 
 def main() -> int:
     given = [Path(name).resolve() for name in sys.argv[1:]]
-    found = sorted(ROOT.glob("nbs/*.ipynb")) + sorted(ROOT.glob("nbs/*/*.ipynb"))
+    found = sorted(ROOT.glob("nbs/*.ipynb")) + sorted(ROOT.glob("nbs/*/**/*.ipynb"))
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     failed = 0
     for path in given or found:

@@ -1,7 +1,8 @@
 """Run the tests that the notebooks hold: `test_notebooks.py [NOTEBOOK ...] [--workers N]` (default: all of nbs/).
 
-Every notebook runs in a process of its own, as `nbdev_test` would run it, and the last line counts them. The processes are
-forked from one that has imported what nearly all of them need (where the system can fork): that takes longer than most tests.
+Every notebook is given to `nbdev_test` in a process of its own, so that none finds what another left behind, and the last line
+counts them. The processes are forked from one that has imported what nearly all of them need (where the system can fork): that
+takes longer than most tests.
 """
 
 import argparse
@@ -23,15 +24,15 @@ PRELOADED = ["nbdev.test", "matplotlib.pyplot", "torchmetrics", "pytorch_lightni
 
 
 def run(path: Path, printed: str, method: str) -> None:
-    """The whole notebook in this fresh process, from its own folder; what it prints goes to the file `printed`."""
+    """`nbdev_test` of one notebook in this fresh process; what it prints goes to the file `printed`."""
     multiprocessing.set_start_method(method, force=True)  # for its own processes, the one that it would have had
     file = os.open(printed, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
-    os.chdir(path.parent)
-    from nbdev.test import test_nb
+    os.chdir(ROOT)
+    from nbdev.test import nbdev_test
 
-    sys.exit(not test_nb(path)[0])
+    nbdev_test.__wrapped__(path=str(path), n_workers=0)  # leaves with status 1 if it fails
 
 
 def processes() -> multiprocessing.context.BaseContext:
