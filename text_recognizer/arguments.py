@@ -6,9 +6,8 @@
 __all__ = ['Settings', 'argument', 'as_dict', 'Arguments']
 
 # %% ../nbs/library/arguments.ipynb #b23eff61
-import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from .errors import UserError, check_choice, check_number, check_integer, check_switch, check_text

@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['GROUND', 'BEST', 'mosaic', 'crop', 'liking', 'frame', 'show_likes', 'show_channel', 'show_best', 'Explorer',
-           'explore', 'is_live', 'as_png', 'controls', 'view_of', 'explore_live']
+           'explore', 'is_live', 'controls', 'view_of', 'explore_live']
 
 # %% ../nbs/library/explorer.ipynb #c83c8532
 import base64
-import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from torch import nn
 from .errors import UserError, check_choice, check_integer
 from .models.channels import Answers, blocks_of, field_of, kernels_of, maps_of, network_of, strongest
 from .models.util import check_images
-from .plotting import PALETTE, show_image
+from .plotting import PALETTE, as_png, show_image
 from .progress import in_notebook
 
 # %% ../nbs/library/explorer.ipynb #5f1d7b95
@@ -182,14 +181,6 @@ def is_live() -> bool:
     "True where somebody can turn controls: in Jupyter, VS Code or Colab; False in a script, a test, or a run that saves a page"
     browsers = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # each sets one of these for its kernels
     return in_notebook() and "IN_TEST" not in os.environ and any(name in os.environ for name in browsers)
-
-
-def as_png(figure: Any) -> bytes:
-    "The figure as the bytes of a PNG image"
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    page = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(page)
-    return page.getvalue()
 
 # %% ../nbs/library/explorer.ipynb #1c98dd73
 def controls(explorer: Explorer, layer: str | None = None, channel: int | None = None, letter: int | str = 0,

@@ -39,7 +39,7 @@ def lacks_space(error: BaseException) -> bool:
     said = re.search(r"errno = (\d+)", str(error))
     return (int(said[1]) if said else getattr(error, "errno", None)) in NO_SPACE
 
-
+# %% ../nbs/library/files.ipynb #502b3562
 def no_space(path: Path, written: int, size: int | None = None) -> UserError:
     "What to tell somebody whose disk is full after so many bytes; the `size` of the whole, where it is known"
     needed = f"{readable(size)} are needed" if size else f"it takes more than the {readable(written)} that could be written"
@@ -63,7 +63,7 @@ def where_supported() -> Iterator[None]:
     except OSError as error:
         if error.errno not in UNSUPPORTED: raise
 
-
+# %% ../nbs/library/files.ipynb #2efc378b
 @contextmanager
 def replacing(path: Path | str, size: int | None = None) -> Iterator[Path]:
     "A temporary path to write to, `size` bytes if that is known; renamed to `path` when the block ends well, else removed"
@@ -128,7 +128,7 @@ def can_lock(path: Path) -> bool:
     finally: os.close(handle)
     return True
 
-
+# %% ../nbs/library/files.ipynb #5e4ce99c
 def acquire(lock: FileLock, path: Path) -> None:
     "Wait for a lock on `path`; who waits for long is told why"
     try: lock.acquire(timeout=PATIENCE)
@@ -136,7 +136,7 @@ def acquire(lock: FileLock, path: Path) -> None:
         print(f"another process is preparing {path.name}; waiting for it", file=sys.stderr)
         lock.acquire()
 
-
+# %% ../nbs/library/files.ipynb #d025e9c1
 @contextmanager
 def locked(path: Path | str) -> Iterator[None]:
     """Only one process at a time is inside a block that is locked on `path`; the others wait.

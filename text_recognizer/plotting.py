@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'SIGNED', 'Palette', 'use_style', 'as_array', 'as_pixels', 'colour_range', 'show_image', 'show_images',
-           'show_sheet', 'show_matrix']
+           'show_sheet', 'show_matrix', 'as_png']
 
 # %% ../nbs/library/plotting.ipynb #6bc9e867
+import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -71,8 +72,8 @@ def colour_range(values: np.ndarray, signed: bool = False) -> tuple[float, float
     return (low, high) if low < high else (low, low + 1)
 
 # %% ../nbs/library/plotting.ipynb #d3fe0920
-def show_image(image: Any, title: "str | None" = None, ax: Any = None, signed: bool = False, size: float = 2.2,
-               limits: "tuple[float, float] | None" = None, title_size: float = 10) -> None:
+def show_image(image: Any, title: str | None = None, ax: Any = None, signed: bool = False, size: float = 2.2,
+               limits: tuple[float, float] | None = None, title_size: float = 10) -> None:
     "Draw one image (H, W) or (1, H, W) in grey, or in red and blue about zero when `signed`; `size` is its height in inches"
     import matplotlib.pyplot as plt
     pixels = as_pixels(image)
@@ -88,8 +89,8 @@ def show_image(image: Any, title: "str | None" = None, ax: Any = None, signed: b
     if title: ax.set_title(title, fontsize=title_size)
 
 # %% ../nbs/library/plotting.ipynb #ce7e27e0
-def show_images(images: Any, titles: "Sequence[Any] | None" = None, columns: int = 8, signed: bool = False,
-                size: float = 1.1, title: "str | None" = None, limits: "tuple[float, float] | None" = None,
+def show_images(images: Any, titles: Sequence[Any] | None = None, columns: int = 8, signed: bool = False,
+                size: float = 1.1, title: str | None = None, limits: tuple[float, float] | None = None,
                 title_size: float = 9) -> None:
     "Draw a grid of images (N, H, W), (N, 1, H, W) or a sequence of them, `size` inches a row, under one `title`"
     import matplotlib.pyplot as plt
@@ -112,7 +113,7 @@ def show_images(images: Any, titles: "Sequence[Any] | None" = None, columns: int
     if title: figure.suptitle(title, fontsize=11)
 
 # %% ../nbs/library/plotting.ipynb #94ca64e2
-def show_sheet(images: Any, names: "Sequence[str]", title: "str | None" = None, columns: int = 31) -> None:
+def show_sheet(images: Any, names: Sequence[str], title: str | None = None, columns: int = 31) -> None:
     "Draw images (rows, classes, H, W) without gaps, a class in each column with its name above, `columns` in a strip"
     import matplotlib.pyplot as plt
     check_integer("columns", columns, minimum=1)
@@ -146,8 +147,8 @@ def _write_values(ax: Any, entries: np.ndarray, limit: float) -> None:
                 color="white" if abs(value) > 0.6 * limit else "black")
 
 # %% ../nbs/library/plotting.ipynb #deec7e3b
-def show_matrix(matrix: Any, title: "str | None" = None, ax: Any = None, xlabel: "str | None" = None,
-                ylabel: "str | None" = None, values: bool = False, limit: "float | None" = None,
+def show_matrix(matrix: Any, title: str | None = None, ax: Any = None, xlabel: str | None = None,
+                ylabel: str | None = None, values: bool = False, limit: float | None = None,
                 size: float = 3.0) -> None:
     "Draw a matrix (rows, columns): red below zero, white at zero, blue above; `values` writes the entries into it"
     import matplotlib.pyplot as plt
@@ -165,3 +166,10 @@ def show_matrix(matrix: Any, title: "str | None" = None, ax: Any = None, xlabel:
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if title: ax.set_title(title, fontsize=10)
     if values: _write_values(ax, entries, high)
+
+# %% ../nbs/library/plotting.ipynb #a8ccad02
+def as_png(figure: Any) -> bytes:
+    "A matplotlib figure as the bytes of a PNG"
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()

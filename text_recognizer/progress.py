@@ -8,8 +8,7 @@ __all__ = ['in_notebook', 'Bar', 'progress']
 # %% ../nbs/library/progress.ipynb #568de47e
 import sys
 import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tqdm.std import tqdm
 
@@ -52,7 +51,7 @@ class Bar(tqdm):
 Bar.set_lock(threading.RLock())
 
 # %% ../nbs/library/progress.ipynb #d7b73fcd
-def progress(items: "Iterable | None" = None, desc: str = "", total: "int | None" = None, unit: str = "it",
+def progress(items: Iterable | None = None, desc: str = "", total: int | None = None, unit: str = "it",
              show: bool = True, file=None, **kwargs) -> Bar:
     "A bar over `items`, or to `update(n)` by hand up to `total`; `show=False` draws nothing"
     return Bar(items, desc=desc, total=total, unit=unit, unit_scale=unit != "it", disable=not show, delay=0.5,

@@ -18,8 +18,7 @@ from torch.utils.data import Dataset, default_collate
 
 from ..arguments import Arguments, argument
 from .loaders import DeviceLoader, EpochSampler, FreshNumbers, InOrder, Loader
-from .util import BaseDataset
-from ..metadata.shared import data_dirname
+from ..metadata.paths import data_dirname
 
 # %% ../../nbs/library/data/base_data_module.ipynb #92b40dd0
 def most_workers() -> int:
@@ -105,7 +104,7 @@ class BaseDataModule(pl.LightningDataModule):
 
     @classmethod
     def data_dirname(cls) -> Path:
-        "The folder that all data sets live in (see `metadata.shared`)"
+        "The folder that all data sets live in (see `metadata.paths`)"
         return data_dirname()
 
     def config(self) -> dict[str, Any]:
@@ -138,8 +137,7 @@ class BaseDataModule(pl.LightningDataModule):
             return DeviceLoader(dataset, self.batch_size, sampler, device)
         # Pinned memory speeds up the copy to a GPU, and costs time where there is none.
         return Loader(dataset, self.batch_size, sampler=sampler, num_workers=self.num_workers, collate_fn=ready,
-                      generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
-                      persistent_workers=self.num_workers > 0)
+                      generator=torch.Generator(), pin_memory=torch.cuda.is_available())
 
     def describe(self, before: dict | None = None, after: dict | None = None, mapping: bool = True, plain: bool = False) -> str:
         "This module in the lab's lines, with facts `before` its classes and `after` its dims; `plain`: numbers, no tensors"

@@ -69,23 +69,25 @@ class FreshNumbers(EpochSampler):
 
 # %% ../../nbs/library/data/loaders.ipynb #af665dda
 class Place:
-    "Where in its epoch a loader is, and how to get there again; `order_of` is its EpochSampler"
-    done = 0
-    start = 0
+    "Where in its epochs a loader is, and how to get there again; `order_of` is its EpochSampler"
+    epoch = done = 0                       # `done` batches of this epoch were used
+    start: tuple[int | None, int] = 0, 0   # an epoch, and how many of its batches to leave out
     order_of: Any
 
     def state_dict(self) -> dict[str, int]:
         "What a checkpoint keeps: primitives"
-        return {"seed": self.order_of.seed, "batches": self.done}
+        return {"seed": self.order_of.seed, "epoch": self.epoch, "batches": self.done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        "Begin the next epoch after the batches that were already used"
-        self.order_of.seed, self.start = state["seed"], state["batches"]
+        "Begin after the batches that were already used, if it is their epoch that begins"
+        # `limit_train_batches` ends an epoch before its last batch: nothing but its number tells that the next one is due.
+        self.order_of.seed, self.start = state["seed"], (state.get("epoch"), state["batches"])
 
     def _begin(self) -> int:
-        "How many batches to leave out; counted once"
-        start, self.start = self.start, 0
-        self.done = 0 if start >= len(self) else start  # type: ignore[arg-type]
+        "How many batches of the epoch that begins to leave out; counted once"
+        (epoch, start), self.start = self.start, (0, 0)
+        self.epoch = self.order_of.epoch
+        self.done = start if epoch in (None, self.epoch) and start < len(self) else 0  # type: ignore[arg-type]
         return self.done
 
 # %% ../../nbs/library/data/loaders.ipynb #e52fe9d6
@@ -129,7 +131,8 @@ class Loader(Place, DataLoader):
         self.order_of.skip = self._begin() * (self.batch_size or 1)
         # Nothing is drawn from the global generator, on which dropout depends.
         self.generator.manual_seed(self.order_of.mixed_seed())
-        for batch in super().__iter__():
+        with torch.device("cpu"): batches = super().__iter__()  # it draws a number, whatever torch's default device is
+        for batch in batches:
             self.done += 1
             yield batch
 
@@ -156,8 +159,8 @@ class DeviceLoader(Place):
     def __len__(self) -> int: return -(-len(self.order_of) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        order = self.order_of.order().to(self.device, non_blocking=True)
+        start, order = self._begin(), self.order_of.order().to(self.device, non_blocking=True)
         self.order_of.epoch += 1
-        for rows in order.split(self.batch_size)[self._begin():]:
+        for rows in order.split(self.batch_size)[start:]:
             self.done += 1
             yield applied(self.dataset.transform, self.data[rows]), applied(self.dataset.target_transform, self.targets[rows])

@@ -24,7 +24,7 @@ from .download.sources import DownloadError, fetch_mnist
 from .util import BaseDataset, check_data_fraction, split_dataset, stratified_indices, to_image
 from ..errors import UserError
 from ..metadata.mnist import DIMS, MAPPING, OUTPUT_DIMS, TEST_SIZE, TRAIN_SIZE, VAL_SIZE
-from ..metadata.shared import data_dirname, raw_dirname
+from ..metadata.paths import data_dirname, raw_dirname
 
 # %% ../../nbs/library/data/mnist.ipynb #fed2f369
 SEED = 42  # of the split, as in the course
@@ -74,7 +74,7 @@ def find_mnist() -> tuple[Path, str] | None:
                             "is not among them; add what is missing")
     return None
 
-
+# %% ../../nbs/library/data/mnist.ipynb #37f9ff90
 def obtain_mnist() -> None:
     "Download MNIST; a `DownloadError` says as well what the folder of `TEXT_RECOGNIZER_RAW` holds in its place"
     try: fetch_mnist(download_folder())

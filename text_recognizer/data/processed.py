@@ -21,7 +21,7 @@ import torch
 from .util import PARTS
 from ..errors import UserError
 from ..files import SEAL, is_sealed, replacing, reserve, seal
-from ..metadata.shared import data_dirname
+from ..metadata.paths import data_dirname
 from ..progress import progress
 
 # %% ../../nbs/library/data/processed.ipynb #fdec52eb
@@ -108,7 +108,7 @@ def read_chosen(source: ImageSource, chosen: Chosen) -> Iterator[tuple[str, np.n
             yield part, targets[indices], images[start : start + len(indices)]
             start += len(indices)
 
-
+# %% ../../nbs/library/data/processed.ipynb #dc686f16
 def write_processed(path: Path, source: ImageSource, chosen: Chosen, show: bool = True) -> Processed:
     "Write the images that were chosen from `source` to `path`, whole or not at all, and read them back; for who holds its lock"
     if path.exists():

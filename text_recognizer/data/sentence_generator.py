@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import UserError, check_integer
 from ..files import crc32, locked, replacing
-from ..metadata.shared import data_dirname, offline, raw_dirname
+from ..metadata.paths import data_dirname, raw_dirname
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #49f56d93
 PLAIN_CHARACTERS = string.ascii_letters + string.digits
@@ -67,7 +67,11 @@ LARGEST_CORPUS = 100 << 20  # bytes: ten times Brown
 
 def nltk_folders() -> list[str]:
     "Where NLTK looks for data, and first where `TEXT_RECOGNIZER_RAW` says; NLTK reads no folder that it has not been told of"
-    import nltk
+    homeless = os.path.expanduser("~") == "~"  # as in a container; importing NLTK would end in an error
+    if homeless: os.environ["HOME"] = str(data_dirname())
+    try: import nltk
+    finally:
+        if homeless: del os.environ["HOME"]
     raw = raw_dirname()
     own = [str(folder) for folder in (raw / "nltk", raw)] if raw else []
     nltk.data.path[:] = [*own, *(folder for folder in nltk.data.path if folder not in own)]
@@ -98,7 +102,7 @@ def download_brown() -> bytes:
     "The plain words of the Brown corpus, which NLTK fetches for the moment; only they are kept"
     import nltk
     from nltk.downloader import Downloader
-    from text_recognizer.data.download.http import Failure, check_reachable
+    from text_recognizer.data.download.http import Failure, check_reachable, offline
     if offline(): raise UserError("TEXT_RECOGNIZER_OFFLINE is set, so the Brown corpus was not downloaded")
     if _unreachable: raise UserError(_unreachable[0])
     try:

@@ -19,7 +19,7 @@ from .archives.idx import reading
 from .loaders import say_once
 from .processed import Processed, processed_path, read_processed
 from ..errors import UserError
-from ..metadata.shared import data_dirname, raw_dirname
+from ..metadata.paths import data_dirname, raw_dirname
 
 # %% ../../nbs/library/data/sources.ipynb #39ae202a
 class Glyphs:

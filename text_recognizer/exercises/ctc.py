@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..decoding import align
 from .hints import attempt, hinting
 
 # %% ../../nbs/library/exercises/ctc.ipynb #42431f7d

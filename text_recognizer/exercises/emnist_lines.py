@@ -15,9 +15,8 @@ import torch
 
 from ..data.base_data_module import BaseDataModule
 from ..data.emnist_lines import (
-    EMNISTLines, construct_image_from_string, convert_strings_to_labels, get_samples_by_char)
-from ..data.lines.composer import LineWriter, compose, step_of
-from ..data.lines.store import shelf_of
+    EMNISTLines, convert_strings_to_labels, get_samples_by_char)
+from ..data.lines.composer import compose, step_of
 from .hints import attempt, hinting
 from ..metadata.emnist import INVERSE_MAPPING, MAPPING
 

@@ -26,7 +26,7 @@ def in_a_line(error: BaseException) -> str:
     return shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...").rstrip(".: ")
 
 # %% ../../nbs/library/exercises/hints.ipynb #b16d4eb6
-def attempt(function: Callable, *inputs: Any, kind: type = object) -> "tuple[Any, str | None]":
+def attempt(function: Callable, *inputs: Any, kind: type = object) -> tuple[Any, str | None]:
     "What `function` makes of `inputs` and None, or None and a hint: it stopped, or made nothing, or nothing of that `kind`"
     if is_open(function): return None, NOT_YET
     try: result = function(*inputs)

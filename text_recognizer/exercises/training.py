@@ -132,7 +132,7 @@ def _six_steps(save: Callable, load: Callable, path: Path, stop: bool) -> tuple[
         optimizer.step()
     return model, same
 
-
+# %% ../../nbs/library/exercises/training.ipynb #3e28372f
 @hinting
 def check_resume(functions: tuple[Callable, Callable]) -> str:
     "Are three steps, `save_state`, `load_state` and three steps the same as six?"

@@ -43,3 +43,6 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     print(reading.text)
     for note in reading.notes: print(f"note: {note}", file=sys.stderr)
     return 0
+
+# %% ../../nbs/library/reading/command.ipynb #d5b9395f
+if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())

@@ -16,7 +16,7 @@ import numpy as np
 from ..decoding import python_text
 from ..errors import check_choice
 from ..metadata.emnist import MAPPING, NUM_SPECIAL_TOKENS
-from ..metadata.shared import data_dirname
+from ..metadata.paths import data_dirname
 
 # %% ../../nbs/library/reading/decoding.ipynb #c1ee2609
 LEAST_SPACE, USUAL_SPACE, MOST_SPACE = 0.22, 0.34, 0.7  # of the line's height

@@ -20,7 +20,7 @@ from PIL import Image
 from ..data.glyphs.draw import draw_glyphs
 from ..errors import UserError
 from ..metadata.emnist import CHARACTERS, INVERSE_MAPPING
-from ..metadata.shared import raw_dirname
+from ..metadata.paths import raw_dirname
 from .characters import normalise_one, probabilities
 from .form import as_emnist, hand_strokes
 from .ink import ink_of, without_edges

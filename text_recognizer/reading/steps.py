@@ -89,6 +89,9 @@ def save_reading(reading: Any, path: Any) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     figure = draw_reading(reading)
     try: FigureCanvasAgg(figure).print_figure(str(path), dpi=110)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: the figure cannot be written there ({error.strerror}); name a file in a folder that is there "
+                        "and that you may write to") from error
+    except ValueError as error:
         raise UserError(f"{path}: the figure cannot be written there ({error}); name a file that ends in .png") from error
     finally: plt.close(figure)

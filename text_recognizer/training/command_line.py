@@ -176,7 +176,7 @@ def _earlier_run(given: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     saved = checkpoint_args(checkpoint)
     return checkpoint, {name: value for name, value in saved.items() if name not in NOT_SAVED | OF_THE_MACHINE}
 
-
+# %% ../../nbs/library/training/command_line.ipynb #e3d5017d
 def _that_hold(saved: dict[str, Any], given: dict[str, Any], parser: Parser, names: dict[str, str]) -> dict[str, Any]:
     "What of an earlier run's arguments holds for this one: with --ckpt_path all, else those of the data, model and optimizer"
     known: Iterable[str] = {action.dest for action in parser._actions}

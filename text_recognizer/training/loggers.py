@@ -32,7 +32,7 @@ def is_installed(package: str) -> bool:
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
 
-
+# %% ../../nbs/library/training/loggers.ipynb #856f4610
 def other_logger(kind: str, root: Path | str, version: int) -> Logger:
     """Lightning's logger for 'tensorboard' or 'wandb', in the folder of run `version` below `root`.
 
@@ -51,7 +51,7 @@ def other_logger(kind: str, root: Path | str, version: int) -> Logger:
                             "run `wandb login` first, or set WANDB_MODE=offline") from error
     return logger
 
-
+# %% ../../nbs/library/training/loggers.ipynb #1d442611
 def finish(loggers: list[Logger]) -> None:
     "End the W&B run among `loggers`, so that the next one in this process is another"
     if any(isinstance(logger, WandbLogger) for logger in loggers):

@@ -70,8 +70,13 @@ LAST = "last.state"
 
 
 class Stopped(BaseException):
-    "The run was asked to stop, and has written its last state to `path`"
-    def __init__(self, path: Path | None) -> None: self.path = path
+    "The run was asked to stop, and has written its last state to `path`; `advice` says how to go on"
+    def __init__(self, path: Path | None, advice: str = "") -> None:
+        super().__init__(advice)
+        self.path = path
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]  # what IPython shows in place of a traceback
 
 
 class KeepLast(Checkpoint):

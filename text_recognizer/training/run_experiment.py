@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from ..checkpoints import checkpoint_path, load_weights
 from ..errors import UserError, check_integer
 from ..files import replacing
-from .command_line import parse, parse_with_checkpoint, settings_of
-from .history import as_png
+from ..plotting import as_png
+from .command_line import parse_with_checkpoint, settings_of
 from .loggers import LOGGERS, LogPredictions, finish, is_first_process, is_installed, other_logger
 from .lr_find import draw_rates, find_lr
-from .resuming import KeepLast, WholeFiles
+from .resuming import KeepLast, Stopped, WholeFiles
 from .trainer import RunLogger, Trainer, logs_dirname, make_trainer, shown
 from .trainer_arguments import SIGNATURE, trainer_names
 from .util import lit_model_class, nearest, setup_data_and_model_from_args
@@ -139,9 +140,10 @@ def _run(args: argparse.Namespace, checkpoint: dict[str, Any] | None = None) -> 
     path = str(checkpoint_path(args.ckpt_path, resume=True)) if args.ckpt_path else None
     trainer = trainer_of(args, pictures, {path: checkpoint} if path and checkpoint else None)
     try:
-        trainer.fit(lit_model, datamodule=data, ckpt_path=path)
-        if trainer.stopped_at is not None:
-            _say(f"In a terminal: {command()} --ckpt_path {shlex.quote(shown(trainer.stopped_at))}")
+        with suppress(Stopped): trainer.fit(lit_model, datamodule=data, ckpt_path=path)  # where we are a notebook's cell
+        if trainer.interrupted:
+            if trainer.stopped_at is not None:
+                _say(f"In a terminal: {command()} --ckpt_path {shlex.quote(shown(trainer.stopped_at))}")
             raise SystemExit(130)
         if any(stop.stopped_epoch for stop in trainer.early_stopping_callbacks):
             _say(f"Stopped early: validation/loss has not improved in {args.stop_early} validations.")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_NAME', 'quiet', 'logs_dirname', 'RunLogger', 'BestCheckpoint', 'refuse_other_lightning', 'Started',
-           'Trainer', 'shown', 'with_defaults', 'make_trainer']
+           'as_typed', 'Trainer', 'shown', 'with_defaults', 'make_trainer']
 
 # %% ../../nbs/library/training/trainer.ipynb #a9d43d32
 import logging
@@ -21,7 +21,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint, ModelSummary, ProgressB
 from pytorch_lightning.loggers import CSVLogger
 
 from ..errors import UserError
-from ..metadata.shared import checkout_dirname
+from ..metadata.paths import checkout_dirname
+from ..progress import in_notebook
 from .allocator import keep_memory
 from .history import LivePlot
 from .loggers import is_first_process
@@ -117,6 +118,15 @@ class Started(pl.Callback):
         self.began = True
 
 
+def as_typed(trainer: pl.Trainer, args: tuple, kwargs: dict[str, Any], path: Path | str) -> str:
+    "The call of `fit` that goes on from `path`, in the names that the notebook has for the things in it"
+    from IPython import get_ipython
+    names = {id(thing): name for name, thing in get_ipython().user_ns.items() if not name.startswith("_")}
+    def named(thing: Any, otherwise: str = "…") -> str: return names.get(id(thing), otherwise)
+    words = [named(thing) for thing in args] + [f"{key}={named(thing)}" for key, thing in kwargs.items() if key != "ckpt_path"]
+    return f"{named(trainer, 'trainer')}.fit({', '.join([*words, f'ckpt_path={shown(path)!r}'])})"
+
+
 class Trainer(pl.Trainer):
     "Lightning's Trainer, with few words and a clean stop"
     stopped_at: Path | None = None
@@ -124,7 +134,7 @@ class Trainer(pl.Trainer):
     overfit_batches: int | float
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        "Train; see `pl.Trainer.fit`. Ctrl-C ends it after the batch; `stopped_at` is then the checkpoint to go on from"
+        "Train; see `pl.Trainer.fit`. Ctrl-C ends it after the batch, in a notebook by `Stopped`; go on from `stopped_at`"
         refuse_other_lightning(*args, *kwargs.values())
         self.stopped_at, started = None, Started()
         self.callbacks.append(started)
@@ -132,8 +142,13 @@ class Trainer(pl.Trainer):
             with quiet(): super().fit(*args, **kwargs)
         except Stopped as stopped:
             self.state.stage, self.stopped_at = None, stopped.path
-            self._say(f"Stopped after step {self.global_step}; the network keeps what it has learned. "
-                      f"To go on, fit with ckpt_path='{shown(stopped.path or '')}'")
+            said, path = f"Stopped after step {self.global_step}; the network keeps what it has learned.", stopped.path or ""
+            self._say(said if in_notebook() else f"{said} To go on, fit with ckpt_path='{shown(path)}'")
+            if in_notebook(): raise Stopped(stopped.path, f"To go on: {as_typed(self, args, kwargs, path)}") from None
+        except SystemExit:  # Lightning's answer to Ctrl-C where nothing keeps the last state
+            if not (self.interrupted and in_notebook()): raise
+            advice = f"Stopped after step {self.global_step}, with no state to go on from: run the cell again"
+            raise Stopped(None, advice) from None
         finally: self.callbacks.remove(started)
         if not started.began: self._say(self._why_nothing())
 
@@ -200,7 +215,7 @@ def _callbacks(given: Any, settings: dict[str, Any]) -> list[pl.Callback]:
     if settings["enable_model_summary"] and missing(ModelSummary): callbacks.append(ModelSummary(max_depth=2))
     return callbacks
 
-
+# %% ../../nbs/library/training/trainer.ipynb #8e013bce
 def make_trainer(**kwargs: Any) -> Trainer:
     """`pl.Trainer(**kwargs)` with our defaults: one device, one epoch, CSV logs, the best checkpoint, one progress line.
 

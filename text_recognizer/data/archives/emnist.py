@@ -172,7 +172,7 @@ def field_of(struct: Any, name: str, where: Path) -> np.ndarray:
                         f"found no {name}; it is not EMNIST ByClass")
     return struct[name].flat[0]
 
-
+# %% ../../../nbs/library/data/archives/emnist.ipynb #6660e32e
 def check_numbers(found: Any, width: int, kinds: str, name: str, where: Path) -> np.ndarray:
     "`found` if it is an array (N, width) of numbers of these `kinds`, or a `UserError`"
     if isinstance(found, np.ndarray) and found.dtype.kind in kinds and found.ndim == 2 and found.shape[1] == width \
@@ -234,7 +234,7 @@ def open_zip(path: Path) -> EmnistArchive:
     raise NoArchive(f"{path}: expected matlab/{MAT_NAME} or gzip/emnist-byclass-*.gz in it, found "
                     f"{some_of(sizes)}; EMNIST is published as matlab.zip and gzip.zip")
 
-
+# %% ../../../nbs/library/data/archives/emnist.ipynb #4bfb7a6d
 def some_of(names: Iterable[str], most: int = 4) -> str:
     "A few of the names, those of EMNIST first"
     names = sorted(names, key=lambda name: ("emnist" not in name.lower(), name))

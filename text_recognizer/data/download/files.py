@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from text_recognizer.data.download.http import (
     PROGRESS, Broken, Damaged, Failure, NoRanges, ask, body_of, content_length, pause,
 )
-from ...errors import UserError
 from ...files import lacks_space, no_space, readable, require_space
 from ...progress import Bar, progress
 

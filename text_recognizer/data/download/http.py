@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHUNK', 'CONNECT_TIMEOUT', 'READ_TIMEOUT', 'RETRIES', 'PAUSE', 'PROGRESS', 'Failure', 'Broken', 'NoRanges', 'Damaged',
-           'pause', 'causes', 'explain', 'begin_connecting', 'connection', 'ask', 'check_reachable', 'chunks',
-           'content_length', 'body_of']
+           'pause', 'causes', 'explain', 'offline', 'begin_connecting', 'connection', 'ask', 'check_reachable',
+           'blocks_of', 'content_length', 'body_of']
 
 # %% ../../../nbs/library/data/download/http.ipynb #42c013bf
+import os
 import socket
 import threading
 import time
@@ -78,6 +79,11 @@ def explain(error: BaseException) -> str:
     if "ConnectionRefusedError" in names: return "connection refused"
     return next((link.strerror for link in links if isinstance(link, OSError) and link.strerror), "the connection broke off")
 
+# %% ../../../nbs/library/data/download/http.ipynb #165adb31
+def offline() -> bool:
+    "True when `TEXT_RECOGNIZER_OFFLINE` is set to anything but 0: then nothing tries the network"
+    return os.environ.get("TEXT_RECOGNIZER_OFFLINE", "0") not in ("", "0")
+
 # %% ../../../nbs/library/data/download/http.ipynb #d662fec7
 def begin_connecting(url: str) -> Callable[[], None]:
     "Begin to connect to the server of `url`; the function that comes back waits for it, and raises `Failure` if it fails"
@@ -142,7 +148,7 @@ def check_reachable(url: str) -> None:
     with connection() as session: ask(session, url, {}).close()
 
 # %% ../../../nbs/library/data/download/http.ipynb #4a209236
-def chunks(response) -> Iterator[bytes]:
+def blocks_of(response) -> Iterator[bytes]:
     "The body as it is on the wire; `Broken` when it ends early or stalls"
     from urllib3.exceptions import HTTPError
     try: yield from response.raw.stream(CHUNK, decode_content=False)
@@ -156,8 +162,8 @@ def content_length(response) -> int | None:
 
 # %% ../../../nbs/library/data/download/http.ipynb #3a6ea549
 def body_of(response, expected: int | None = None) -> Iterator[bytes]:
-    "`chunks`, after a look at the first one; `Failure` if it is a web page, and not the `expected` bytes of a file"
-    pieces = chunks(response)
+    "`blocks_of`, after a look at the first one; `Failure` if it is a web page, and not the `expected` bytes of a file"
+    pieces = blocks_of(response)
     first = next(pieces, b"")
     html = response.headers.get("Content-Type", "").startswith("text/html")
     if html or (response.status_code == 200 and first.lstrip()[:1] == b"<"):

@@ -15,11 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .files import Expected, bar_for, fetch_whole, is_there, piece_of
-from .http import Failure, NoRanges, begin_connecting, connection
+from .http import Failure, NoRanges, begin_connecting, connection, offline
 from .zip_members import Source, fetch_members
 from ...errors import UserError
 from ...files import locked
-from ...metadata.shared import offline
 
 # %% ../../../nbs/library/data/download/sources.ipynb #d6cf0c90
 EMNIST_SOURCES = [
@@ -55,7 +54,7 @@ class DownloadError(UserError):
 class Attempt:
     "What to ask of an address, and what else to ask if it sends no ranges"
     url: str
-    run: "Callable[[object], Path]"  # takes the session
+    run: Callable[[object], Path]  # takes the session
     whole: Callable[[object], Path] | None = None
 
 

@@ -23,7 +23,6 @@ from text_recognizer.data.download.files import (
 )
 from .http import Broken, Damaged, Failure, NoRanges, ask, body_of, pause
 from ...files import replacing, require_space, sweep
-from ...progress import Bar
 
 # %% ../../../nbs/library/data/download/zip_members.ipynb #bca54334
 @dataclass(frozen=True)

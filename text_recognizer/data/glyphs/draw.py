@@ -196,7 +196,7 @@ def times_before(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
     return (at - np.maximum.accumulate(np.where(new, at, 0)))[order.argsort()]
 
 
-def check_numbers(name: str, numbers: "torch.Tensor | Sequence[int]", low: int, high: int) -> torch.Tensor:
+def check_numbers(name: str, numbers: torch.Tensor | Sequence[int], low: int, high: int) -> torch.Tensor:
     "`numbers` as int64 (N,), all from `low` to `high`"
     try: given = torch.as_tensor(numbers)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -208,7 +208,7 @@ def check_numbers(name: str, numbers: "torch.Tensor | Sequence[int]", low: int, 
     return given.long()
 
 # %% ../../../nbs/library/data/glyphs/draw.ipynb #317b5b5c
-def draw_glyphs(labels: "torch.Tensor | Sequence[int]", writers: "torch.Tensor | Sequence[int]", seed: int = 0,
+def draw_glyphs(labels: torch.Tensor | Sequence[int], writers: torch.Tensor | Sequence[int], seed: int = 0,
                 show: bool = False, chunk: int = 256) -> torch.Tensor:
     "uint8 (N, 28, 28): each of the labels (N,) into the mapping, as the writer (N,) of that number draws it"
     labels = check_numbers("labels", labels, NUM_SPECIAL_TOKENS, len(MAPPING) - 1)  # special tokens cannot be drawn

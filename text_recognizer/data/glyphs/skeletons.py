@@ -214,7 +214,7 @@ WIDTHS = {"0": 1.3, "1": 1.2, "2": 1.4, "3": 1.3, "5": 1.55, "7": 1.25, "9": 1.1
 
 # %% ../../../nbs/library/data/glyphs/skeletons.ipynb #3cc89a85
 @cache
-def skeletons(character: str) -> "list[tuple[float, Strokes]]":
+def skeletons(character: str) -> list[tuple[float, Strokes]]:
     "Every way that we know to write `character`: how common it is, and its strokes as smooth paths"
     lines = [line[2:] for line in SKELETONS.splitlines() if line.startswith(character + " ")]
     if len(character) != 1 or not lines:

@@ -28,7 +28,7 @@ INKED = 16  # what is brighter is ink
 
 class Hands:
     "Images uint8 (N, 28, 28) by writer and label; a line takes all its images from one writer"
-    def __init__(self, images: "Tensor | np.ndarray", labels: "Tensor | np.ndarray", writers: "np.ndarray | None" = None) -> None:
+    def __init__(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray, writers: np.ndarray | None = None) -> None:
         self.images, labels = torch.as_tensor(images), np.asarray(labels)
         if not len(labels): raise UserError("labels: expected the label of at least one image, got none")
         writers = np.zeros(len(labels), np.int64) if writers is None else np.asarray(writers)
@@ -122,7 +122,7 @@ class PhotographedWriter:
         labels = np.where(number, INVERSE_MAPPING["0"] + (10 * other).astype(int), labels)
         return np.where(place < length[:, None], labels, INVERSE_MAPPING["<P>"])
 
-    def lines(self, numbers: "np.ndarray | Sequence[int]") -> Line:
+    def lines(self, numbers: np.ndarray | Sequence[int]) -> Line:
         "The lines of these numbers"
         numbers = np.asarray(numbers, np.int64)
         chance = dict(zip(CHOICES, fractions(self.seed, numbers[:, None], np.arange(len(CHOICES))).T))
@@ -196,7 +196,7 @@ def draw_lines(line: Line, images: Tensor, boxes: Tensor, width: int, strength: 
     pictures = picture[:-1].view(count, width, 28).transpose(1, 2)[:, None].clamp(max=1)
     return F.pad(developed(pictures, line.chance, strength) if strength else pictures, (0, total - width))
 
-
+# %% ../../../nbs/library/data/lines/photographed.ipynb #8830faae
 def patches_of(images: Tensor, boxes: Tensor, edges: Tensor, at: Tensor, slant: Tensor) -> Tensor:
     "Glyphs (N, 28, PATCH) of `images` whose ink in `boxes` fills `edges` in the line, seen from column `at` on"
     x = torch.arange(PATCH, device=images.device) + 0.5 + at[:, None] - edges[:, :1]          # (N, PATCH), from the left edge
@@ -209,7 +209,7 @@ def patches_of(images: Tensor, boxes: Tensor, edges: Tensor, at: Tensor, slant: 
     grid = torch.stack([source_x / 14 - 1, (source_y / 14 - 1)[:, :, None].expand_as(source_x)], 3)
     return F.grid_sample(images[:, None].float() / 255, grid, align_corners=False)[:, 0]
 
-
+# %% ../../../nbs/library/data/lines/photographed.ipynb #a91b27d9
 def spread(x: Tensor, with_middle: Callable, of_sides: Callable) -> Tensor:
     "Pictures (n, 1, H, W) with each pixel changed by its neighbours: those of its row, then those of its column"
     for across, down in ((1, 0), (0, 1)):
@@ -246,11 +246,11 @@ def developed(x: Tensor, chance: dict[str, np.ndarray], strength: float = 1.0) -
     beyond = columns >= (x.shape[3] - ends + 6)[:, None]                     # the picture ends behind the text
     return (x[:, 0] + much * noise + shade).clamp(0, 1).masked_fill(beyond[:, None], 0)[:, None]
 
-
+# %% ../../../nbs/library/data/lines/photographed.ipynb #9dc72447
 _GRAIN: dict[str, Tensor] = {}
 
 
-def grain(device: "torch.device | str") -> Tensor:
+def grain(device: torch.device | str) -> Tensor:
     "Grain of a camera (28, 20000): neighbours are a little alike, the deviation is 1; always the same"
     if str(device) not in _GRAIN:
         rough = torch.randn(1, 1, 30, 20_002, generator=torch.Generator().manual_seed(0))

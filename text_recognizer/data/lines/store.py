@@ -25,7 +25,7 @@ from ..sentence_generator import SentenceGenerator
 from ..util import PARTS
 from ...errors import UserError, check_fraction
 from ...files import SEAL, is_sealed, locked, replacing, seal
-from ...metadata.shared import data_dirname
+from ...metadata.paths import data_dirname
 from ...progress import progress
 
 # %% ../../../nbs/library/data/lines/store.ipynb #b76912d5
