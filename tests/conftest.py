@@ -47,7 +47,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def glyph_data() -> Path:
     """A data folder shared by the tests of one session, so that glyphs are drawn once."""
-    from text_recognizer.metadata.shared import data_dirname
+    from text_recognizer.metadata.paths import data_dirname
 
     return data_dirname()
 

@@ -20,7 +20,8 @@ from conftest import ROOT, run_python
 
 from text_recognizer.checkpoints import read_checkpoint
 from text_recognizer.errors import UserError
-from text_recognizer.training.run_experiment import main, parse
+from text_recognizer.training.command_line import parse
+from text_recognizer.training.run_experiment import main
 from text_recognizer.training.util import load_run
 
 SCRIPT = ROOT / "training" / "run_experiment.py"

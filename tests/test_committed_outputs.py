@@ -40,3 +40,9 @@ def test_changed_code_is_noticed():
     before = code_sha256(notebook)
     next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["source"] = ["changed = True"]
     assert code_sha256(notebook) != before
+
+
+def test_words_for_a_figure_need_no_new_run():
+    def cell(source): return {"cells": [{"cell_type": "code", "source": source}]}
+    assert code_sha256(cell(["#| fig-alt: A line\n", "#| fig-alt: that rises.\n", "draw()"])) == code_sha256(cell(["draw()"]))
+    assert code_sha256(cell(["# fig-alt: A line\n", "draw()"])) != code_sha256(cell(["draw()"]))

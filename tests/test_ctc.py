@@ -156,10 +156,9 @@ def test_photographed_lines_follow_from_their_number_alone():
 
 
 def test_the_shipped_weights_are_the_record_s():
-    from text_recognizer.reading.line_network import load_line_network
-    from text_recognizer.reading.pretrained import weights_folder
+    from text_recognizer.reading.pretrained import load_pretrained, weights_folder
     info = json.loads((weights_folder() / "line.json").read_text(encoding="utf-8"))
-    assert sum(p.numel() for p in load_line_network().parameters()) == info["parameters"]
+    assert sum(p.numel() for p in load_pretrained("line").parameters()) == info["parameters"]
     assert info["scores"] and info["command"].startswith("python tools/make_line_weights.py")
 
 

@@ -22,9 +22,11 @@ output = types.ModuleType("google.colab.output")
 output._widgets = types.SimpleNamespace(_installed_url=None)
 def enable_custom_widget_manager(version="x"): output._widgets._installed_url = "https://example.org/manager.js"
 output.enable_custom_widget_manager = enable_custom_widget_manager
-colab, google = types.ModuleType("google.colab"), types.ModuleType("google")
-colab.output, google.colab = output, colab
-sys.modules.update({"google": google, "google.colab": colab, "google.colab.output": output})'''
+colab = types.ModuleType("google.colab")
+colab.output = output
+import google  # whose other parts, such as protobuf's, are there as before
+google.colab = colab
+sys.modules.update({"google.colab": colab, "google.colab.output": output})'''
 
 
 def made(folder: Path, wheel: Path, pins: list[str]) -> Path:

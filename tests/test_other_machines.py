@@ -10,6 +10,8 @@ import torch
 from conftest import ROOT, run_python
 
 from text_recognizer.data import EMNISTLines, loaders
+from text_recognizer.data.base_data_module import BaseDataModule
+from text_recognizer.data.util import BaseDataset, to_image
 from text_recognizer.training.run_experiment import main
 
 TINY = ["--model_class", "MLP", "--fc1", "16", "--fc2", "8", "--data_source", "glyphs", "--data_fraction", "0.02",
@@ -47,10 +49,21 @@ def test_a_share_of_little_data(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(("module", "prog"), [("text_recognizer.training", "run_experiment"),
                                               ("text_recognizer.training.run_experiment", "run_experiment"),
-                                              ("text_recognizer.reading", "read-line")])
+                                              ("training.run_experiment", "run_experiment"),
+                                              ("text_recognizer.reading", "read-line"),
+                                              ("text_recognizer.reading.command", "read-line")])
 def test_python_dash_m(module, prog):
     done = run_python("-m", module, "--help", cwd=ROOT)
     assert done.returncode == 0 and done.stdout.startswith(f"usage: {prog}"), done.stdout[:200] + done.stderr[-500:]
+
+
+def test_python_dash_m_of_every_module_with_a_main():
+    """Whatever has a `main` for a terminal has it under `python -m`; a package without one says so, with Python's words."""
+    for path in sorted((ROOT / "text_recognizer").rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if re.search(r"^def main\(", source, re.MULTILINE): assert '\nif __name__ == "__main__"' in source, path
+    done = run_python("-m", "text_recognizer", cwd=ROOT)
+    assert done.returncode == 1 and "cannot be directly executed" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
@@ -106,6 +119,19 @@ def test_a_card_that_emulates_bfloat16_gets_float16(monkeypatch):
     for name, answer in (("is_available", True), ("is_bf16_supported", True), ("get_device_capability", (7, 5))):
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
     assert with_defaults({})["precision"] == "16-mixed"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_another_default_device(workers):
+    """Orders and batches are made on the CPU; "meta" is a device on which no number can be read."""
+    images = BaseDataset(torch.zeros(10, 28, 28, dtype=torch.uint8), torch.arange(10), transform=to_image)
+    data = BaseDataModule(batch_size=4, num_workers=workers)
+    data.data_train = data.data_val = images
+    torch.set_default_device("meta")
+    try:
+        assert sorted(int(label) for _, labels in data.train_dataloader() for label in labels) == list(range(10))
+        assert [len(labels) for _, labels in data.val_dataloader()] == [4, 4, 2]
+    finally: torch.set_default_device(None)
 
 
 def test_little_shared_memory(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from PIL import Image
 from text_recognizer.data.glyphs.draw import FIRST_TEST_WRITER, draw_glyphs
 from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, NUM_SPECIAL_TOKENS
-from text_recognizer.metadata.shared import raw_dirname
+from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.reading.command import main
 from text_recognizer.reading.lines import read_line
 from text_recognizer.reading.paper import photograph, write_line

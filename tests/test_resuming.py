@@ -69,8 +69,9 @@ class Count(pl.Callback):
     def on_train_batch_start(self, trainer, *_): self.step.value = trainer.global_step
 
 
-def train(folder: Path, ckpt_path, every: int, step, doomed: bool, workers: int = 0, streaming: bool = False, **kwargs) -> None:
-    """A run of EPOCHS epochs with dropout, augmentation, Adam and a schedule; leaves what it ends with in final.pt.
+def train(folder: Path, ckpt_path, every: int, step, doomed: bool, workers: int = 0, streaming: bool = False,
+          max_epochs: int = EPOCHS, total_steps: "int | None" = None, **kwargs) -> None:
+    """A run of epochs with dropout, augmentation, Adam and a schedule; leaves what it ends with in final.pt.
 
     A process that is `doomed` waits for its end, should it be done before.
     """
@@ -79,8 +80,8 @@ def train(folder: Path, ckpt_path, every: int, step, doomed: bool, workers: int 
     data_class, model_class = (Fresh, LineCNNSimple) if streaming else (Noise, CNN)
     data = data_class(batch_size=16, num_workers=workers)
     model = model_class(data.config(), Namespace(conv_dim=2, fc_dim=8))
-    lit_model = BaseLitModel(model, {"lr": 0.01, "one_cycle_max_lr": 0.02, "augment": 1.0})
-    trainer = make_trainer(max_epochs=EPOCHS, default_root_dir=folder, accelerator="cpu", enable_progress_bar=False,
+    lit_model = BaseLitModel(model, {"lr": 0.01, "one_cycle_max_lr": 0.02, "one_cycle_total_steps": total_steps, "augment": 1.0})
+    trainer = make_trainer(max_epochs=max_epochs, default_root_dir=folder, accelerator="cpu", enable_progress_bar=False,
                            callbacks=[KeepLast(every=every), Count(step)], **kwargs)
     trainer.fit(lit_model, datamodule=data, ckpt_path=ckpt_path)
     step.value = trainer.global_step
@@ -161,6 +162,29 @@ def test_from_the_best_checkpoint_of_an_epoch(tmp_path, uninterrupted):
     best = next(path for path in tmp_path.rglob("epoch=0000*.ckpt") if not path.name.startswith("."))
     run(tmp_path, ckpt_path=best)
     check_end(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("limit", [3, None])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_more_epochs_than_were_asked_for_at_first(tmp_path, limit, workers):
+    """Two epochs, then a third, are three, also when each ends after three batches of seven: none is left out of another."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts): folder.mkdir()
+    long = {"workers": workers, "limit_train_batches": limit, "total_steps": EPOCHS * BATCHES}
+    run(whole, **long)
+    run(parts, max_epochs=EPOCHS - 1, **long)
+    run(parts, ckpt_path=newest(parts), **long)
+    check_end(parts, torch.load(whole / "final.pt", weights_only=True))
+
+
+@pytest.mark.parametrize("kill", [1, 2, 3, 4])
+def test_killed_in_epochs_that_end_before_their_last_batch(tmp_path, kill):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts): folder.mkdir()
+    run(whole, limit_train_batches=3)
+    run(parts, kill=kill, limit_train_batches=3)
+    run(parts, ckpt_path=newest(parts), limit_train_batches=3)
+    check_end(parts, torch.load(whole / "final.pt", weights_only=True))
 
 
 def test_twice_and_with_worker_processes(tmp_path, uninterrupted):

@@ -32,7 +32,7 @@ def installed(tmp_path_factory) -> Path:
 
 def test_import_from_an_empty_folder(installed, tmp_path):
     program = ("import text_recognizer.data, text_recognizer.models, text_recognizer.lit_models, text_recognizer as t;"
-               "from text_recognizer.metadata.shared import data_dirname; print(t.__file__); print(data_dirname())")
+               "from text_recognizer.metadata.paths import data_dirname; print(t.__file__); print(data_dirname())")
     done = run_python("-P" if sys.version_info >= (3, 11) else "-s", "-c", program, cwd=tmp_path, PYTHONPATH=str(installed),
                       TEXT_RECOGNIZER_DATA="")
     assert done.returncode == 0, done.stderr

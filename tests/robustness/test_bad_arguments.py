@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from robustness.things import chance, gzip_zip, run_child
 from text_recognizer.errors import UserError
 from text_recognizer.training import run_experiment, trainer_arguments
-from text_recognizer.training.command_line import build_parser
-from text_recognizer.training.run_experiment import main, parse
+from text_recognizer.training.command_line import build_parser, parse
+from text_recognizer.training.run_experiment import main
 
 KIND = "bad arguments"
 PAIRS = [("CNN", "EMNIST"), ("LineCNNSimple", "EMNISTLines"), ("MLP", "EMNIST"), ("ResCNN", "EMNIST")]
@@ -155,7 +155,7 @@ def test_a_run_works_or_says_why_not(pair, archive, tally, tmp_path):
     for number, some in enumerate(runs_of(chance("run", pair), pair, tally.many(3, 100))):
         argv = [f"--{name}" if value is None else f"--{name}={value}" for name, value in some]
         with tally.case(" ".join(map(repr, argv))):
-            run_child(tmp_path / str(number), trained, start_with(*pair, archive) + argv, limit=60, memory=3 << 30)
+            run_child(tmp_path / str(number), trained, start_with(*pair, archive) + argv, limit=240, memory=3 << 30)
 
 
 @pytest.mark.thorough
@@ -172,7 +172,7 @@ def test_every_argument_in_a_run(pair, archive, tally, tmp_path):
         for at, word in enumerate(passed[:5]):
             argv = [*start, word]
             with tally.case(argv[-1]):
-                run_child(tmp_path / f"{name}{at}", trained, argv, limit=60, memory=3 << 30)
+                run_child(tmp_path / f"{name}{at}", trained, argv, limit=240, memory=3 << 30)
 
 
 # --- constructors and functions -----------------------------------------------------------------------------------------------

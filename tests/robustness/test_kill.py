@@ -37,7 +37,7 @@ from text_recognizer.data.download.sources import Expected, Source, fetch_emnist
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.emnist_lines import EMNISTLines
 from text_recognizer.data.glyphs import draw as glyphs
-from text_recognizer.metadata.shared import data_dirname
+from text_recognizer.metadata.paths import data_dirname
 from text_recognizer.progress import Bar, progress
 from text_recognizer.training.run_experiment import main
 

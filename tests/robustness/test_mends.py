@@ -28,6 +28,7 @@ GROW = "robustness/test_full_disk.py::test_files_that_may_not_grow"
 PICKLES = "robustness/test_checkpoints.py::test_a_pickle_that_would_run_code"
 READING = "robustness/test_bad_arguments.py::test_each_argument_is_taken_as_it_is_or_refused"
 LACKING = "robustness/test_file_systems.py::test_a_call_that_a_file_system_lacks"
+PART = "test_resuming.py::test_from_a_checkpoint_of_some_steps_ago"
 TYPED = "test_command_line.py::test_what_is_wrong_is_said_in_one_line"
 
 MENDS = [
@@ -37,9 +38,12 @@ MENDS = [
     Mend("what a killed process had begun to write stayed there for ever", "files.py",
          "        if lock: sweep(path)\n", "", "robustness/test_kill.py::test_processing"),
     Mend("a run that went on drew other dropout than one that was not killed", "training/resuming.py",
-         "if self._random is not None: set_random_state(self._random)", "pass", "test_resuming.py"),
+         "if self._random is not None: set_random_state(self._random)", "pass", PART),
     Mend("a run that went on began its epoch anew", "training/resuming.py",
-         "loader.load_state_dict(self._place)", "pass", "test_resuming.py"),
+         "loader.load_state_dict(self._place)", "pass", PART),
+    Mend("after epochs that limit_train_batches had cut short, the next one began in its middle", "data/loaders.py",
+         "if epoch in (None, self.epoch) and start", "if start",
+         "test_resuming.py::test_more_epochs_than_were_asked_for_at_first[0-3]"),
     Mend("a checkpoint that was half written was the newest, and the run could not go on", "training/resuming.py",
          "with replacing(path) as temporary: torch.save(checkpoint, temporary)", "torch.save(checkpoint, path)",
          "robustness/test_kill_training.py::test_half_a_checkpoint"),
