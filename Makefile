@@ -26,12 +26,13 @@ test: $(READY)  ## run the tests of every notebook, then pytest; closes with a c
 test-quick: $(READY)  ## the library's notebooks, and the tests of what users type
 	$(BIN)/python tools/quick.py
 
-coverage: $(READY)  ## which lines of the package the notebooks and pytest run, together
+coverage: $(READY)  ## which lines of the package the notebooks and pytest run, together: half an hour and more
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run tools/test_notebooks.py
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -n 2 --dist loadfile
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	@status=0; \
+	$(BIN)/coverage run tools/test_notebooks.py || status=1; \
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile || status=1; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report || status=1; \
+	exit $$status
 
 test-all: $(READY)  ## pytest with the robustness suite whole, which closes with a table: about 20 minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --thorough

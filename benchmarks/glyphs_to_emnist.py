@@ -21,7 +21,7 @@ import torch
 from text_recognizer.data.archives.emnist import find_emnist
 from text_recognizer.data.glyphs.draw import GLYPHS_VERSION, glyph_dataset
 from text_recognizer.metadata.emnist import CHARACTERS, MAPPING, NUM_SPECIAL_TOKENS
-from text_recognizer.metadata.shared import raw_dirname
+from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.models.cnn import CNN, CNNArguments
 from text_recognizer.training.allocator import keep_memory
 

@@ -29,7 +29,7 @@ from text_recognizer.data.augment import augment
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.util import to_image
 from text_recognizer.metadata.emnist import NUM_SPECIAL_TOKENS
-from text_recognizer.metadata.shared import raw_dirname
+from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.models.cnn import CNN
 from text_recognizer.models.mlp import MLP
 from text_recognizer.models.res_cnn import ResCNN

@@ -29,7 +29,7 @@ WANTED_RATIO = 2.0  # gzip.zip, which a download brings, against the lab's way
 
 def official_counts() -> "dict | None":
     """Split -> the 62 class counts, from byclass_counts.csv in the raw folder; None where there is none."""
-    from text_recognizer.metadata.shared import raw_dirname
+    from text_recognizer.metadata.paths import raw_dirname
 
     raw = raw_dirname()
     found = [path for path in (raw / "emnist", raw) if (path / "byclass_counts.csv").is_file()] if raw else []
@@ -47,7 +47,7 @@ def build(folder: Path, official: dict) -> None:
 
     from text_recognizer.data.archives.emnist import MAT_NAME, find_emnist
     from text_recognizer.metadata.emnist import CHARACTERS
-    from text_recognizer.metadata.shared import raw_dirname
+    from text_recognizer.metadata.paths import raw_dirname
 
     sample, random, splits, gzips = find_emnist(raw_dirname()), np.random.default_rng(0), {}, folder / "gzip.zip"
     with zipfile.ZipFile(gzips, "w") as archive:

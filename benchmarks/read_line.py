@@ -41,7 +41,7 @@ from text_recognizer.data.sentence_generator import PLAIN_CHARACTERS, find_text
 from text_recognizer.errors import UserError
 from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
-from text_recognizer.metadata.shared import raw_dirname
+from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.progress import progress
 from text_recognizer.reading.characters import guess, normalise_one
 from text_recognizer.reading.decoding import Lexicon
@@ -170,10 +170,8 @@ def picture(text: str, shelf: Shelf, chance: np.random.Generator, written: dict,
 
 def ours(**options: object) -> "Callable[[np.ndarray], tuple[str, list[str]]]":
     """Our reader: what it reads, and its notes."""
-    model = load_pretrained()
-
     def read(image: np.ndarray) -> tuple[str, list[str]]:
-        reading = read_line(image, model, **options)
+        reading = read_line(image, **options)
         return reading.text, reading.notes
 
     return read
@@ -276,13 +274,16 @@ def main() -> None:
     args = parser.parse_args()
     if raw_dirname() is None:
         return print("not measured: set TEXT_RECOGNIZER_RAW to a folder that holds an official EMNIST archive")
-    readers = {"read_line": ours(prior=Lexicon(text_parts()[0])), 'read_line, prior "english"': ours(prior="english")}
+    lexicon = Lexicon(text_parts()[0])
+    readers = {"read_line": ours(prior=lexicon), "characters alone": ours(prior=lexicon, model=load_pretrained()),
+               'read_line, prior "english"': ours(prior="english")}
     if args.tesseract:
         readers["tesseract --psm 7"] = tesseract
     if args.rapidocr:
         readers["rapidocr"] = rapidocr()
     print(f"{args.lines} lines a condition, seed {args.seed}, {'training' if args.choose else 'test'} images; text from "
-          f"{find_text().source}; network {pretrained_info()['sha256'][:8]}")
+          f"{find_text().source}; networks "
+          + " and ".join(pretrained_info(which)["sha256"][:8] for which in ("characters", "line")))
     report(*measure(readers, args.only or list(CONDITIONS), shelves(args.choose), args.lines, args.seed))
     report_characters(args.choose)
 

@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 BUILD = DOCS / "_build"
 STAGE, SITE = BUILD / "stage", BUILD / "site"
 DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.MULTILINE)
-HIDDEN = re.compile(r"^#\s*\|\s*(hide|default_exp)\b", re.MULTILINE)
+HIDDEN = re.compile(r"^#\s*\|\s*hide\b", re.MULTILINE)
 ECHO_OFF = re.compile(r"^#\s*\|\s*echo:\s*false", re.MULTILINE)
 FIG_ALT = re.compile(r"^#\s*\|\s*fig-alt:\s*(.+)$", re.MULTILINE)
 TITLE = re.compile(r"""(?:title=|title\(|show_\w+\([^"\n]*,\s*)f?"([^"\n]{8,})\"""")
@@ -32,8 +32,8 @@ OFF_SITE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:tests|tools|training|benchma
 
 
 def described(source: str, prose: str) -> str:
-    """A figure in words, for who cannot see it: the line `#| fig-alt:`, or its title and the sentence that leads to it."""
-    if given := FIG_ALT.search(source): return given[1]
+    """A figure in words, for who cannot see it: its lines `#| fig-alt:`, or its title and the sentence that leads to it."""
+    if given := FIG_ALT.findall(source): return " ".join(given)
     titles = [title.strip() for title in TITLE.findall(source) if "{" not in title]
     sentences = re.split(r"(?<=[.?!:])\s+", " ".join(PLAIN.sub("", line) for line in prose.splitlines() if line.strip()))
     parts = [*dict.fromkeys(titles), sentences[-1]]

@@ -21,7 +21,8 @@ OTHERS = ("https://jmlr.org/papers/v15/srivastava14a.html", "https://jfly.uni-ko
           "https://en.wikipedia.org/wiki/Hershey_fonts", "https://pypi.org/project/remotezip/",
           "https://requests.readthedocs.io", "https://anywidget.dev", "https://inria.hal.science/inria-00112631",
           "https://github.com/huggingface/pytorch-image-models", "https://karpathy.github.io/2019/04/25/recipe/",
-          "https://distill.pub/2020/circuits/", "https://github.com/Bishwaprotapi/Hand-Written")
+          "https://www.nist.gov/itl/products-and-services/emnist-dataset", "https://distill.pub/2020/circuits/",
+          "https://github.com/Bishwaprotapi/Hand-Written")
 
 
 def pages(root: Path = ROOT) -> list[Path]:

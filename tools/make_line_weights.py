@@ -34,7 +34,7 @@ from text_recognizer.errors import UserError
 from text_recognizer.files import replacing, sha256
 from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING
-from text_recognizer.metadata.shared import raw_dirname
+from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.models.line_cnn import LineCNN
 from text_recognizer.progress import progress
 from text_recognizer.reading.ink import ink_of, without_edges

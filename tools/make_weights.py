@@ -29,7 +29,7 @@ from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
 from text_recognizer.files import replacing, sha256
 from text_recognizer.metadata.emnist import CHARACTERS, DIMS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
-from text_recognizer.metadata.shared import raw_dirname
+from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.models.res_cnn import ResCNN
 from text_recognizer.progress import progress
 from text_recognizer.reading.characters import normalise_one

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path("docs") / "images"
 LINK = re.compile(r"(\]\()(?!https?:|#|/|\.\.)([^)\s]+)")
+LINKED = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
 def pictures(cell: dict, number: int) -> list[str]:
@@ -40,10 +41,10 @@ def readme(notebook: dict) -> str:
 
 
 def promise(path: Path) -> tuple[str, str]:
-    """A notebook's title, and the line that it promises itself by."""
+    """A notebook's title, and the line that it promises itself by: words alone, since links lead elsewhere from a list."""
     first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
     line = next((line.removeprefix("> ") for line in first.splitlines() if line.startswith("> ")), "")
-    return first.splitlines()[0].removeprefix("# "), line
+    return first.splitlines()[0].removeprefix("# "), LINKED.sub(r"\1", line)
 
 
 def library(folder: Path) -> str:

@@ -35,7 +35,7 @@ from results_cells import (
 from text_recognizer.data.glyphs.draw import GLYPHS_VERSION
 from text_recognizer.data.lines.store import LineSettings
 from text_recognizer.files import replacing
-from text_recognizer.metadata.shared import checkout_dirname
+from text_recognizer.metadata.paths import checkout_dirname
 from text_recognizer.progress import progress
 from text_recognizer.training.trainer import shown
 
@@ -137,7 +137,8 @@ def line_section(args: argparse.Namespace) -> list[str]:
                        f"A line has {lines.max_length} places, and what is not written on is padding, `<P>`. The *character",
                        "error rate* (lower is better) is the edits that a line needs, for each of its characters, once padding",
                        "at its end is dropped; spaces count. *All places right* is what the course reports: padding is counted,",
-                       "and the first row is what a reader has who never looks.")]
+                       "and the first row is what a reader has who never looks. `LineCNN` is trained by CTC and knows no",
+                       "places: one letter too many moves all that follow, so for it only the error rate tells.")]
 
 
 def page(args: argparse.Namespace) -> str:

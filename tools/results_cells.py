@@ -25,7 +25,7 @@ from text_recognizer.data.augment import augment
 from text_recognizer.data.glyphs.draw import GLYPHS_VERSION
 from text_recognizer.lit_models.base import BaseLitModel, Metrics
 from text_recognizer.metadata.emnist import INVERSE_MAPPING
-from text_recognizer.metadata.shared import data_dirname, raw_dirname
+from text_recognizer.metadata.paths import data_dirname, raw_dirname
 from text_recognizer.training.allocator import keep_memory
 from text_recognizer.training.util import lit_model_class
 

@@ -19,6 +19,7 @@ from nbdev.clean import clean_nb, process_write
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_RUN = re.compile(r"^#\s*\|\s*eval:\s*false", re.MULTILINE)
+FIG_ALT = re.compile(r"^#\s*\|\s*fig-alt:.*\n?", re.MULTILINE)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -32,8 +33,8 @@ class Client(NotebookClient):
 
 
 def code_sha256(notebook: dict) -> str:
-    """Checksum of all code cells, in order: what the outputs belong to."""
-    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    """Checksum of all code cells, in order: what the outputs belong to. A figure described in words is the same figure."""
+    sources = [FIG_ALT.sub("", "".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()
 
 

@@ -32,6 +32,10 @@ def run(path: Path, printed: str, method: str) -> None:
     os.chdir(ROOT)
     from nbdev.test import nbdev_test
 
+    if "COVERAGE_RUN" in os.environ:
+        from covered_cells import count_cells_as_modules
+
+        count_cells_as_modules()
     nbdev_test.__wrapped__(path=str(path), n_workers=0)  # leaves with status 1 if it fails
 
 
