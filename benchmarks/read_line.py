@@ -19,11 +19,9 @@ note means: the error rate, case ignored, of lines with one and of lines without
 import argparse
 import io
 import logging
-import re
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,7 +32,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))  # for how the training set was divided
 
-from make_weights import HOLD_OUT, PHONE, UPPER, emnist_examples
+from make_weights import HOLD_OUT, UPPER, emnist_examples, phone_pictures
 
 from text_recognizer.data.archives.emnist import find_emnist
 from text_recognizer.data.sentence_generator import PLAIN_CHARACTERS, find_text
@@ -126,18 +124,14 @@ def text_parts() -> tuple[str, str]:
 def phone_shelf(raw: Path, numbers: "Callable[[int], bool]") -> tuple[np.ndarray, np.ndarray]:
     """The phone's characters with certain numbers, uint8 (N, 28, 28), with their labels: paper a plane, the darkest ink full."""
     images, labels = [], []
-    with zipfile.ZipFile(raw / PHONE) as archive:
-        for name in sorted(archive.namelist()):
-            found = re.search(r"(\d+)/(\d+)\.png$", name)
-            if not found or not numbers(int(found[2])):
-                continue
-            grey = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("L"), float)
-            y, x = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]]
-            plane, paper = np.stack([np.ones(grey.size), x.ravel(), y.ravel()], 1), grey.ravel() > np.median(grey)
-            away = 1 - grey / (plane @ np.linalg.lstsq(plane[paper], grey.ravel()[paper], rcond=None)[0]).reshape(grey.shape)
-            ink = (away / np.quantile(away, 0.98)).clip(0, 1)
-            images.append((normalise_one(np.where(ink > 0.3, ink, 0)) * 255).round().astype(np.uint8))
-            labels.append(INVERSE_MAPPING[chr(int(found[1]))])
+    for picture, label in phone_pictures(raw, numbers):
+        grey = picture.astype(float)
+        y, x = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]]
+        plane, paper = np.stack([np.ones(grey.size), x.ravel(), y.ravel()], 1), grey.ravel() > np.median(grey)
+        away = 1 - grey / (plane @ np.linalg.lstsq(plane[paper], grey.ravel()[paper], rcond=None)[0]).reshape(grey.shape)
+        ink = (away / np.quantile(away, 0.98)).clip(0, 1)
+        images.append((normalise_one(np.where(ink > 0.3, ink, 0)) * 255).round().astype(np.uint8))
+        labels.append(label)
     return np.stack(images), np.array(labels)
 
 

@@ -15,7 +15,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +60,26 @@ def emnist_examples(raw: Path) -> tuple[Examples, Examples]:
     return (images[~held], labels[~held]), (images[held], labels[held])
 
 
-def phone_examples(raw: Path, wanted: "Callable[[int], bool]") -> Examples:
-    """The phone's characters whose number is wanted, as `read_line` would cut them out."""
-    images, labels = [], []
+def phone_pictures(raw: Path, wanted: "Callable[[int], bool]") -> Iterator[tuple[np.ndarray, int]]:
+    """The phone's photographs whose number is wanted, grey uint8 (H, W), each with its label."""
     with zipfile.ZipFile(raw / PHONE) as archive:
         for name in sorted(archive.namelist()):
             found = re.search(r"(\d+)/(\d+)\.png$", name)
-            if not found or not wanted(int(found[2])):
-                continue
-            picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
-            try:
-                ink = without_edges(ink_of(np.asarray(picture, np.float32) / 255)[0])
-            except UserError:
-                continue  # too faint to be found: nothing to learn from
-            images.append((normalise_one(np.where(ink > 0.2, ink, 0)) * 255).round().astype(np.uint8))
-            labels.append(INVERSE_MAPPING[chr(int(found[1]))])
+            if found and wanted(int(found[2])):
+                picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
+                yield np.asarray(picture), INVERSE_MAPPING[chr(int(found[1]))]
+
+
+def phone_examples(raw: Path, wanted: "Callable[[int], bool]") -> Examples:
+    """The phone's characters whose number is wanted, as `read_line` would cut them out."""
+    images, labels = [], []
+    for grey, label in phone_pictures(raw, wanted):
+        try:
+            ink = without_edges(ink_of(grey.astype(np.float32) / 255)[0])
+        except UserError:
+            continue  # too faint to be found: nothing to learn from
+        images.append((normalise_one(np.where(ink > 0.2, ink, 0)) * 255).round().astype(np.uint8))
+        labels.append(label)
     return np.stack(images), np.array(labels)
 
 
