@@ -57,13 +57,9 @@ def checkpoint_args(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 # %% ../nbs/library/checkpoints.ipynb #3f16df80
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path | str) -> None:
     "Put the `state_dict` of `checkpoint`, read from `path`, into `module`; `UserError` names the first part that does not fit"
-    ours, theirs = module.state_dict(), checkpoint["state_dict"]
-    wrong = [f"{name} is {tuple(theirs[name].shape)} there and {tuple(ours[name].shape)} here"
-             for name in ours if name in theirs and ours[name].shape != theirs[name].shape]
-    wrong += [f"{name} is missing there" for name in ours if name not in theirs]
-    wrong += [f"{name} is not part of this model" for name in theirs if name not in ours]
-    if wrong:
+    try: module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        wrong = [line.strip(" \t.") for line in str(error).splitlines()[1:]]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise UserError(f"checkpoint: {path} does not fit this model: {wrong[0]}{more}; "
-                        "give the same --model_class and model arguments as in its run, or none")
-    module.load_state_dict(theirs)
+                        "give the same --model_class and model arguments as in its run, or none") from error

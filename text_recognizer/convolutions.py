@@ -27,7 +27,7 @@ def blurred_u(row: float = 13.5, column: float = 13.5, height: float = 16.0, pix
 # %% ../nbs/01_convolutions.ipynb #9395bc9f
 PADDINGS = ("circular", "zeros", "none")
 
-def conv_matrix(kernel: "torch.Tensor | list[float]", length: int,
+def conv_matrix(kernel: torch.Tensor | list[float], length: int,
                 padding: str = "zeros") -> torch.Tensor:
     "The matrix of a 1-d convolution: (length, length), or (length - K + 1, length) for 'none'"
     kernel = torch.as_tensor(kernel)
@@ -59,7 +59,7 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0,
     return (room - reach) // stride + 1
 
 # %% ../nbs/01_convolutions.ipynb #f40f1ca7
-def conv2d_by_unfold(x: torch.Tensor, weight: torch.Tensor, bias: "torch.Tensor | None" = None,
+def conv2d_by_unfold(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
                      stride: int = 1, padding: int = 0) -> torch.Tensor:
     "Images (B, C, H, W) and kernels (O, C, h, w) to maps (B, O, H', W'), by one matrix product"
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:

@@ -7,8 +7,10 @@ __all__ = ['ReceptiveField', 'receptive_field', 'count_parameters', 'count_multi
            'layer_costs']
 
 # %% ../nbs/library/costs.ipynb #a4a0575a
+import copy
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -47,18 +49,20 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 # %% ../nbs/library/costs.ipynb #ee000559
-def count_multiplications(layer: nn.Module, output_shape: "tuple[int, ...]") -> int:
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SCALING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.PReLU)  # few products: left out
+
+def count_multiplications(layer: nn.Module, output_shape: tuple[int, ...]) -> int:
     "Multiplications with weights in a dense or convolutional layer that makes `output_shape` (without the batch)"
-    if not isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+    if not isinstance(layer, _WEIGHTED):
         raise UserError(f"layer: expected a dense or convolutional layer, got {type(layer).__name__}")
-    outputs = torch.Size(output_shape).numel()
-    return outputs * layer.weight[0].numel()
+    return torch.Size(output_shape).numel() * layer.weight[0].numel()
 
 # %% ../nbs/library/costs.ipynb #aeee3d8b
 class LayerCost(NamedTuple):
     "What one layer costs for one image"
     name: str
-    output_shape: "tuple[int, ...]"
+    output_shape: tuple[int, ...]
     parameters: int
     multiplications: int
     output_bytes: int
@@ -73,39 +77,28 @@ class CostTable(list):
         lines = [numbers(c.name, "×".join(map(str, c.output_shape)), *c[2:]) for c in self]
         return "\n".join([head, *lines, numbers("total", "", *map(self.total, LayerCost._fields[2:]))])
 
-# %% ../nbs/library/costs.ipynb #f611f0ed
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_SCALING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.PReLU)  # few products: left out
+# %% ../nbs/library/costs.ipynb #80cfda28
+def layer_costs(net: nn.Module, input_shape: tuple[int, ...]) -> CostTable:
+    "Parameters, multiplications and output memory (float32) of every layer of `net`, for one input of `input_shape`"
+    table, paid = CostTable(), set[nn.Parameter]()
 
-def _counting_hook(name: str, table: CostTable, counted: "set[int]") -> Any:
-    "A hook that adds a line to `table`; parameters that are in `counted` have been paid for"
-    def note(layer: nn.Module, inputs: "tuple[torch.Tensor, ...]", output: torch.Tensor) -> None:
+    def note(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        new = set(layer.parameters(recurse=False)) - paid
+        paid.update(new)
         shape = tuple(output.shape[1:])
-        new = [parameter for parameter in layer.parameters(recurse=False) if id(parameter) not in counted]
-        counted.update(map(id, new))
         work = count_multiplications(layer, shape) if isinstance(layer, _WEIGHTED) else 0
         is_view = inputs and output.untyped_storage().data_ptr() == inputs[0].untyped_storage().data_ptr()
         table.append(LayerCost(name, shape, sum(p.numel() for p in new), work, 0 if is_view else 4 * output.numel()))
-    return note
 
-# %% ../nbs/library/costs.ipynb #80cfda28
-def layer_costs(net: nn.Module, input_shape: "tuple[int, ...]") -> CostTable:
-    "Parameters, multiplications and output memory (float32) of every layer of `net`, for one input of `input_shape`"
-    table, hooks = CostTable(), []
-    counted: set[int] = set()
-    modes = {part: part.training for part in net.modules()}
-    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+    net = copy.deepcopy(net).eval()                                   # the hooks and the mode are the copy's alone
+    for name, part in net.named_modules():
+        own = list(part.parameters(recurse=False))
+        if own and not isinstance(part, _WEIGHTED + _SCALING):
+            raise UserError(f"net: expected layers whose products we can count, got {type(part).__name__}, {name!r}")
+        if own or not list(part.children()): part.register_forward_hook(partial(note, name))
+    device = next((parameter.device for parameter in net.parameters()), None)
     try:
-        for name, part in net.named_modules():
-            own = list(part.parameters(recurse=False))
-            if own and not isinstance(part, _WEIGHTED + _SCALING):
-                raise UserError(f"net: expected layers whose products we can count, got {type(part).__name__}, {name!r}")
-            if not own and list(part.children()): continue
-            hooks.append(part.register_forward_hook(_counting_hook(name, table, counted)))
-        with torch.no_grad(): net.eval()(torch.zeros(1, *input_shape, device=device))
+        with torch.no_grad(): net(torch.zeros(1, *input_shape, device=device))
     except RuntimeError as error:
         raise UserError(f"input_shape: expected one that fits the network, got {tuple(input_shape)} ({error})") from error
-    finally:
-        for hook in hooks: hook.remove()
-        for part, mode in modes.items(): part.training = mode
     return table

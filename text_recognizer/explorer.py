@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['GROUND', 'BEST', 'mosaic', 'crop', 'liking', 'frame', 'show_likes', 'show_channel', 'show_best', 'Explorer',
-           'explore', 'is_live', 'controls', 'view_of', 'explore_live']
+           'is_live', 'controls', 'view_of', 'explore_live']
 
 # %% ../nbs/library/explorer.ipynb #c83c8532
 import base64
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -30,19 +31,17 @@ BEST = 8            # images in the lower half of the picture
 def mosaic(slices: torch.Tensor) -> torch.Tensor:
     "Slices (C, h, w) in a square of their own, NaN in the gaps between them"
     count, height, width = slices.shape
-    columns = int(count ** 0.5 + 0.999)
+    columns = math.ceil(count**0.5)
     rows = -(-count // columns)
-    padded = F.pad(slices, (0, 1, 0, 1), value=torch.nan)
-    tiles = torch.cat([padded, padded.new_full((rows * columns - count, height + 1, width + 1), torch.nan)])
+    tiles = F.pad(slices, (0, 1, 0, 1, 0, rows * columns - count), value=torch.nan)
     grid = tiles.view(rows, columns, height + 1, width + 1).transpose(1, 2).flatten(0, 1).flatten(1)
     return grid[:-1, :-1]
 
 
 def crop(image: torch.Tensor, top: int, left: int, size: int) -> torch.Tensor:
     "(size, size) of an image (H, W) from (top, left) on; NaN outside of it"
-    around = F.pad(image, [size] * 4, value=torch.nan)
-    top, left = (max(0, min(first + size, length + size)) for first, length in zip((top, left), image.shape))
-    return around[top:top + size, left:left + size]
+    height, width = image.shape
+    return F.pad(image, (-left, left + size - width, -top, top + size - height), value=torch.nan)  # less than 0 cuts
 
 # %% ../nbs/library/explorer.ipynb #765715d5
 def liking(strength: torch.Tensor, labels: torch.Tensor, count: int = 10) -> list[tuple[int, float]]:
@@ -134,9 +133,7 @@ class Explorer:
 
     def index(self, letter: int | str, which: int = 0) -> int:
         "The image that is meant: by its number, or the `which`-th of a character's"
-        if not isinstance(letter, str):
-            if check_integer("letter", letter) < len(self.images): return int(letter)
-            raise UserError(f"letter: expected a number below {len(self.images)}, or a character, got {letter}")
+        if not isinstance(letter, str): return check_integer("letter", letter, maximum=len(self.images) - 1)
         if self.labels is None: raise UserError(f"letter: expected an image's number, as there are no labels, got {letter!r}")
         found = (self.labels == self.mapping.index(letter)).nonzero()[:, 0].tolist() if letter in self.mapping else []
         if not found: raise UserError(f"letter: expected a character that one of the images shows, got {letter!r}")
@@ -146,8 +143,7 @@ class Explorer:
         "The channel that was asked for; without one, that which answers most strongly"
         strength = self.answers(layer).strength
         if channel is None: return int(strength.amax(0).argmax())
-        if check_integer("channel", channel) < strength.shape[1]: return int(channel)
-        raise UserError(f"channel: expected a number below {strength.shape[1]}, the channels of {layer}, got {channel}")
+        return check_integer(f"channel of {layer}", channel, maximum=strength.shape[1] - 1)
 
     def figure(self, layer: str | None = None, channel: int | None = None, letter: int | str = 0, which: int = 0) -> Any:
         """The matplotlib Figure of one channel: its kernels, its map of a letter, and what lights it up
@@ -170,11 +166,6 @@ class Explorer:
         figure.text(0.5, 0.505, f"The images that light it up most, and below each the {size} × {size} pixels that do"
                     if strength[:, channel].max() > 0 else "It never answers to any of the images", ha="center", fontsize=10)
         return figure
-
-# %% ../nbs/library/explorer.ipynb #592ded49
-def explore(model: nn.Module, images: torch.Tensor, labels: torch.Tensor | Sequence[int] | None = None, **shown: Any) -> Any:
-    "The figure of one channel; `shown` are the `layer`, `channel`, `letter` and `which` of `Explorer.figure`"
-    return Explorer(model, images, labels).figure(**shown)
 
 # %% ../nbs/library/explorer.ipynb #693a2a19
 def is_live() -> bool:
@@ -214,11 +205,14 @@ def view_of(box: Any, figure: Any) -> dict[str, Any]:
 
 
 def explore_live(model: nn.Module, images: torch.Tensor, labels: torch.Tensor | Sequence[int] | None = None,
-                 live: bool | None = None, **shown: Any) -> Any:
-    "Controls over `explore` where a notebook is live (see `is_live`), and its figure everywhere else"
+                 **shown: Any) -> Any:
+    """Controls over a figure where a notebook is live (see `is_live`), and the figure everywhere else
+
+    `shown` are the `layer`, `channel`, `letter` and `which` of `Explorer.figure`.
+    """
     explorer = Explorer(model, images, labels)
     figure = explorer.figure(**shown)
-    if not (is_live() if live is None else live): return figure
+    if not is_live(): return figure
     try: box = controls(explorer, **shown)
     except ImportError: return figure  # ipywidgets is for lessons; the figure needs none
     from IPython.display import display

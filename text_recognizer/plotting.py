@@ -67,26 +67,29 @@ def colour_range(values: np.ndarray, signed: bool = False) -> tuple[float, float
     "The values that get the first and the last colour"
     if values.dtype == np.uint8 and not signed: return 0.0, 255.0
     finite = values[np.isfinite(values)]
-    if signed: return -(float(np.abs(finite).max(initial=0)) or 1.0), float(np.abs(finite).max(initial=0)) or 1.0
+    if signed: return -(limit := float(np.abs(finite).max(initial=0)) or 1.0), limit
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return (low, high) if low < high else (low, low + 1)
 
 # %% ../nbs/library/plotting.ipynb #d3fe0920
-def show_image(image: Any, title: str | None = None, ax: Any = None, signed: bool = False, size: float = 2.2,
-               limits: tuple[float, float] | None = None, title_size: float = 10) -> None:
-    "Draw one image (H, W) or (1, H, W) in grey, or in red and blue about zero when `signed`; `size` is its height in inches"
+def _draw(pixels: np.ndarray, title: str | None, ax: Any, signed: bool, size: float,
+          limits: tuple[float, float] | None, title_size: float = 10) -> Any:
+    "The axes, made if there are none yet, with an array (H, W) in a thin frame, `size` inches high, and a title"
     import matplotlib.pyplot as plt
-    pixels = as_pixels(image)
     height, width = pixels.shape
     if ax is None:
-        wide = min(9.0, max(size * width / height, 0.1 * len(title or "")))
+        wide = min(9.0, max(size * width / height, 0.1 * len(title or ""), 1.0))
         _, ax = plt.subplots(figsize=(wide, size + 0.3 * bool(title)), facecolor="white", layout="constrained")
     low, high = limits or colour_range(pixels, signed)
     ax.imshow(pixels, cmap=SIGNED if signed else "gray", vmin=low, vmax=high, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
     for spine in ax.spines.values(): spine.set(visible=True, color="#999999", linewidth=0.8)
     if title: ax.set_title(title, fontsize=title_size)
+    return ax
+
+def show_image(image: Any, title: str | None = None, ax: Any = None, signed: bool = False, size: float = 2.2,
+               limits: tuple[float, float] | None = None, title_size: float = 10) -> None:
+    "Draw one image (H, W) or (1, H, W) in grey, or in red and blue about zero when `signed`; `size` is its height in inches"
+    _draw(as_pixels(image), title, ax, signed, size, limits, title_size).set(xticks=[], yticks=[])
 
 # %% ../nbs/library/plotting.ipynb #ce7e27e0
 def show_images(images: Any, titles: Sequence[Any] | None = None, columns: int = 8, signed: bool = False,
@@ -151,25 +154,18 @@ def show_matrix(matrix: Any, title: str | None = None, ax: Any = None, xlabel: s
                 ylabel: str | None = None, values: bool = False, limit: float | None = None,
                 size: float = 3.0) -> None:
     "Draw a matrix (rows, columns): red below zero, white at zero, blue above; `values` writes the entries into it"
-    import matplotlib.pyplot as plt
     entries = as_pixels(matrix)
-    height, width = entries.shape
-    if ax is None:
-        wide = min(9.0, max(size * width / height, 0.09 * len(title or ""), 1.0))
-        _, ax = plt.subplots(figsize=(wide, size), facecolor="white", layout="constrained")
-    low, high = (-limit, limit) if limit else colour_range(entries, signed=True)
-    ax.imshow(entries, cmap=SIGNED, vmin=low, vmax=high, interpolation="nearest")
-    if max(height, width) <= 40: _draw_lines(ax, height, width)
+    limit = limit or colour_range(entries, signed=True)[1]
+    ax = _draw(entries, title, ax, signed=True, size=size, limits=(-limit, limit))
+    if max(entries.shape) <= 40: _draw_lines(ax, *entries.shape)
     ax.tick_params(which="both", length=0, labelsize=8)
     ax.locator_params(integer=True, min_n_ticks=1)
-    for spine in ax.spines.values(): spine.set(visible=True, color="#999999", linewidth=0.8)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    if title: ax.set_title(title, fontsize=10)
-    if values: _write_values(ax, entries, high)
+    if values: _write_values(ax, entries, limit)
 
 # %% ../nbs/library/plotting.ipynb #a8ccad02
-def as_png(figure: Any) -> bytes:
-    "A matplotlib figure as the bytes of a PNG"
+def as_png(figure: Any, dpi: int = 100) -> bytes:
+    "A matplotlib figure as the bytes of a PNG, with so many pixels to an inch"
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

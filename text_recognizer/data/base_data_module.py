@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, default_collate
 
 from ..arguments import Arguments, argument
 from .loaders import DeviceLoader, EpochSampler, FreshNumbers, InOrder, Loader
+from .util import BaseDataset, check_data_fraction, gathers
 from ..metadata.paths import data_dirname
 
 # %% ../../nbs/library/data/base_data_module.ipynb #92b40dd0
@@ -28,10 +29,12 @@ def most_workers() -> int:
 
 @dataclass(frozen=True)
 class LoaderArguments(Arguments):
-    "How data are served, whatever they are"
+    "How data are served, whatever they are, and how much of them"
     batch_size: int = argument(128, "Examples in a batch.", minimum=1)
     num_workers: int = argument(0, "Processes that load data. 0, the fastest for data in memory, loads in the main one.",
                                 maximum=most_workers())
+
+    data_fraction: float = argument(1.0, "The part of each class to use, above 0 to 1.", check=check_data_fraction)
 
 # %% ../../nbs/library/data/base_data_module.ipynb #b590ca54
 def ready(batch: Any) -> Any:
@@ -73,7 +76,9 @@ def stays_on(dataset: Any, trainer: pl.Trainer | None, num_workers: int) -> torc
     "The GPU that the whole data set is kept on; None where batches are gathered on the CPU"
     if trainer is None or trainer.world_size > 1 or num_workers: return None
     device = trainer.strategy.root_device
-    return device if device.type == "cuda" and DeviceLoader.serves(dataset) and DeviceLoader.fits(dataset, device) else None
+    if device.type != "cuda" or type(dataset) is not BaseDataset or not gathers(dataset): return None
+    size = sum(part[:1].numel() * part.element_size() for part in (dataset.data, dataset.targets)) * len(dataset)
+    return device if size < torch.cuda.mem_get_info(device)[0] / 4 else None  # less than a quarter of what is free
 
 # %% ../../nbs/library/data/base_data_module.ipynb #fafbdb8e
 class BaseDataModule(pl.LightningDataModule):

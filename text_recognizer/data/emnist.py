@@ -21,11 +21,9 @@ from text_recognizer.data.processed import (
     Chosen, ImageSource, Processed, processed_path, read_processed, write_processed,
 )
 from .sources import check_source, default_source, find_source
-from text_recognizer.data.util import (
-    BaseDataset, check_data_fraction, split_dataset, stratified_indices, to_image,
-)
+from .util import BaseDataset, split_dataset, stratified_indices, to_image
 from ..errors import UserError
-from ..files import locked
+from ..files import cached
 
 # %% ../../nbs/03_emnist.ipynb #25df7940
 SEED = 42
@@ -57,7 +55,7 @@ def choose(source: ImageSource) -> Chosen:
         labels = source.targets(split)
         picked[split] = np.arange(len(labels)) if source.balanced else sample_to_balance(labels)
         if not len(picked[split]):
-            raise UserError(f"{source.where}: {len(labels):,} {split} images are too few "
+            raise UserError(f"{source}: {len(labels):,} {split} images are too few "
                             "to sample; use a larger archive")
     train, val = (picked["train"][part] for part in divide(len(picked["train"])))
     return {"train": ("train", train), "val": ("train", val), "test": ("test", picked["test"])}
@@ -68,9 +66,7 @@ def load_emnist(name: str, fetch: bool = True) -> Processed:
     source = find_source(name, fetch)
     if isinstance(source, Processed): return source
     path = processed_path(source.key)
-    if found := read_processed(path): return found
-    with locked(path):              # one process makes it; the others wait, and find it made
-        return read_processed(path) or write_processed(path, source, choose(source))
+    return cached(path, read_processed, lambda: write_processed(path, source, choose(source)))
 
 # %% ../../nbs/03_emnist.ipynb #70487c40
 @dataclass(frozen=True)
@@ -78,9 +74,8 @@ class EMNISTArguments(LoaderArguments):
     "What can be chosen about `EMNIST`"
     data_source: str = argument(
         default_source, "Where images come from: auto (real ones if they can be had), nist (real "
-        "or an error), glyphs (drawn), or the path of an EMNIST archive.", check=check_source)
-    data_fraction: float = argument(
-        1.0, "The part of each class to use, above 0 to 1.", check=check_data_fraction)
+        "or an error), glyphs (drawn; glyphs:4000 by as many writers), or the path of an EMNIST "
+        "archive.", check=check_source)
 
 # %% ../../nbs/03_emnist.ipynb #cb9cb149
 def parts_of(found: Processed, fraction: float) -> tuple[str, str, dict[str, BaseDataset]]:
@@ -89,8 +84,8 @@ def parts_of(found: Processed, fraction: float) -> tuple[str, str, dict[str, Bas
     for name, images in found.images.items():
         labels = found.labels[name]
         if fraction < 1:
-            kept = stratified_indices(labels, fraction, SEED)
-            images, labels = images[kept], labels[kept]
+            rows = stratified_indices(labels, fraction, SEED)
+            images, labels = images[rows], labels[rows]
         datasets[name] = BaseDataset(images, labels, transform=to_image)
     if fraction == 1: return found.source, found.key, datasets
     return f"{found.source}, {fraction:g} of each class", f"{found.key}-part{fraction:g}", datasets

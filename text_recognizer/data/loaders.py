@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from .util import BaseDataset, applied, gathers
+from .util import BaseDataset
 from ..files import readable
 
 # %% ../../nbs/library/data/loaders.ipynb #149f7d5b
@@ -41,7 +41,7 @@ class EpochSampler(DistributedSampler):
         generator = torch.Generator().manual_seed(self.mixed_seed())  # on the CPU, whatever torch's default device is
         order = torch.randperm(n, generator=generator, device="cpu") if self.shuffle else torch.arange(n, device="cpu")
         # Every rank has to train on equally many; in evaluation nothing is counted twice.
-        if self.repeat and n: order = order[torch.arange(-n % self.num_replicas + n, device="cpu") % n]
+        if self.repeat and n: order = order[torch.arange(self.total_size, device="cpu") % n]
         return order[self.rank::self.num_replicas]
 
     def __iter__(self) -> Iterator[int]:
@@ -50,8 +50,8 @@ class EpochSampler(DistributedSampler):
         return iter(order[skip:].tolist())
 
     def __len__(self) -> int:
-        n = len(self.dataset)  # type: ignore[arg-type]
-        return -(-n // self.num_replicas) if self.repeat else len(range(self.rank, n, self.num_replicas))
+        if self.repeat: return self.num_samples
+        return len(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
 
 # %% ../../nbs/library/data/loaders.ipynb #e91fb8ee
 class InOrder(EpochSampler, SequentialSampler):
@@ -69,24 +69,24 @@ class FreshNumbers(EpochSampler):
 
 # %% ../../nbs/library/data/loaders.ipynb #af665dda
 class Place:
-    "Where in its epochs a loader is, and how to get there again; `order_of` is its EpochSampler"
+    "Where in its epochs a loader is, and how to get there again; the `sampler` is an EpochSampler"
     epoch = done = 0                       # `done` batches of this epoch were used
     start: tuple[int | None, int] = 0, 0   # an epoch, and how many of its batches to leave out
-    order_of: Any
+    sampler: Any
 
     def state_dict(self) -> dict[str, int]:
         "What a checkpoint keeps: primitives"
-        return {"seed": self.order_of.seed, "epoch": self.epoch, "batches": self.done}
+        return {"seed": self.sampler.seed, "epoch": self.epoch, "batches": self.done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         "Begin after the batches that were already used, if it is their epoch that begins"
         # `limit_train_batches` ends an epoch before its last batch: nothing but its number tells that the next one is due.
-        self.order_of.seed, self.start = state["seed"], (state.get("epoch"), state["batches"])
+        self.sampler.seed, self.start = state["seed"], (state.get("epoch"), state["batches"])
 
     def _begin(self) -> int:
         "How many batches of the epoch that begins to leave out; counted once"
         (epoch, start), self.start = self.start, (0, 0)
-        self.epoch = self.order_of.epoch
+        self.epoch = self.sampler.epoch
         self.done = start if epoch in (None, self.epoch) and start < len(self) else 0  # type: ignore[arg-type]
         return self.done
 
@@ -123,14 +123,11 @@ class Loader(Place, DataLoader):
             warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, if they are asked for
             super().__init__(dataset, batch_size, num_workers=num_workers, **kwargs)
 
-    @property
-    def order_of(self) -> Any: return self.sampler
-
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # A generator, so that the order is not asked for before Lightning has set the epoch.
-        self.order_of.skip = self._begin() * (self.batch_size or 1)
+        self.sampler.skip = self._begin() * (self.batch_size or 1)
         # Nothing is drawn from the global generator, on which dropout depends.
-        self.generator.manual_seed(self.order_of.mixed_seed())
+        self.generator.manual_seed(self.sampler.mixed_seed())
         with torch.device("cpu"): batches = super().__iter__()  # it draws a number, whatever torch's default device is
         for batch in batches:
             self.done += 1
@@ -140,27 +137,16 @@ class Loader(Place, DataLoader):
 class DeviceLoader(Place):
     "Batches of a BaseDataset whose images and labels live on `device`; transforms run there, on whole batches"
     def __init__(self, dataset: BaseDataset, batch_size: int, sampler: EpochSampler, device: torch.device | str) -> None:
-        self.dataset, self.batch_size, self.device, self.order_of = dataset, batch_size, torch.device(device), sampler
-        self.batch_sampler = BatchSampler(sampler, batch_size, drop_last=False)  # where Lightning looks for the epoch
         rows = slice(None) if dataset.indices is None else dataset.indices
-        self.data, self.targets = dataset.data[rows].to(self.device), dataset.targets[rows].to(self.device)
+        data, targets = dataset.data[rows].to(device), dataset.targets[rows].to(device)
+        self.dataset = BaseDataset(data, targets, dataset.transform, dataset.target_transform)
+        self.batch_size, self.sampler = batch_size, sampler
 
-    @staticmethod
-    def serves(dataset: Any) -> bool:
-        "True for a plain BaseDataset of tensors whose transforms take whole batches"
-        return type(dataset) is BaseDataset and gathers(dataset)
-
-    @staticmethod
-    def fits(dataset: BaseDataset, device: torch.device | str) -> bool:
-        "True when images and labels take less than a quarter of the memory that is free on a CUDA device"
-        size = sum(part[:1].numel() * part.element_size() for part in (dataset.data, dataset.targets)) * len(dataset)
-        return size < torch.cuda.mem_get_info(device)[0] / 4
-
-    def __len__(self) -> int: return -(-len(self.order_of) // self.batch_size)
+    def __len__(self) -> int: return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        start, order = self._begin(), self.order_of.order().to(self.device, non_blocking=True)
-        self.order_of.epoch += 1
+        start, order = self._begin(), self.sampler.order().to(self.dataset.data.device, non_blocking=True)
+        self.sampler.epoch += 1
         for rows in order.split(self.batch_size)[start:]:
             self.done += 1
-            yield applied(self.dataset.transform, self.data[rows]), applied(self.dataset.target_transform, self.targets[rows])
+            yield self.dataset.__getitems__(rows)

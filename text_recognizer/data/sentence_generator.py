@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLAIN_CHARACTERS', 'TEXT_VERSION', 'BROWN_PLACES', 'LARGEST_CORPUS', 'BROWN_KEY', 'BROWN_SIZE', 'BROWN_CRC',
-           'plain_words', 'cached_words', 'nltk_folders', 'brown_words', 'download_brown', 'find_brown', 'Text',
-           'find_text', 'SentenceGenerator']
+           'plain_words', 'words_path', 'read_words', 'cached_words', 'nltk_folders', 'brown_words', 'download_brown',
+           'find_brown', 'Text', 'python_text', 'check_text_source', 'find_text', 'SentenceGenerator']
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #f10da53a
 import hashlib
@@ -13,7 +13,6 @@ import io
 import os
 import platform
 import string
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError, check_integer
-from ..files import crc32, locked, replacing
+from ..files import cached, crc32, replacing
 from ..metadata.paths import data_dirname, raw_dirname
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #49f56d93
@@ -39,12 +38,15 @@ def plain_words(text: str | bytes) -> bytes:
 # %% ../../nbs/library/data/sentence_generator.ipynb #b0a52cab
 TEXT_VERSION = 1
 
-def _words_path(key: str) -> Path: return data_dirname() / "processed" / f"sentences-{key}.txt"
+def words_path(key: str) -> Path:
+    "Where the words that belong to `key` are kept"
+    return data_dirname() / "processed" / f"sentences-{key}.txt"
 
 def _first_line(words: bytes | memoryview) -> bytes:
     return f"sentences {TEXT_VERSION} {len(words)} {crc32(words):08x}\n".encode()
 
-def _read_words(path: Path) -> memoryview | None:
+def read_words(path: Path) -> memoryview | None:
+    "The words that are kept in a file; None where there is none that is whole"
     try: content = path.read_bytes()
     except OSError: return None
     words = memoryview(content)[content.find(b"\n", 0, 100) + 1 :]  # a view: six million bytes are not copied
@@ -52,18 +54,18 @@ def _read_words(path: Path) -> memoryview | None:
 
 def cached_words(key: str, make: Callable[[], bytes]) -> bytes | memoryview:
     "The words of the file that belongs to `key`, which `make` fills when it is absent or not whole"
-    path = _words_path(key)
-    if words := _read_words(path): return words
-    with locked(path):
-        if words := _read_words(path): return words
+    path = words_path(key)
+    def write() -> bytes | memoryview:
         made = make()
         if not made: raise UserError(f"{key}: no word is left once punctuation is stripped; choose another text")
         with replacing(path) as part: part.write_bytes(_first_line(made) + made)
-    return made
+        return made
+    return cached(path, read_words, write)
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #b839657f
 BROWN_PLACES = ("corpora/brown", "corpora/brown.zip", "brown", "brown.zip")  # as NLTK keeps it, or alone
 LARGEST_CORPUS = 100 << 20  # bytes: ten times Brown
+_told: list[str] = []  # folders that NLTK has been told of, until TEXT_RECOGNIZER_RAW names another
 
 def nltk_folders() -> list[str]:
     "Where NLTK looks for data, and first where `TEXT_RECOGNIZER_RAW` says; NLTK reads no folder that it has not been told of"
@@ -74,7 +76,8 @@ def nltk_folders() -> list[str]:
         if homeless: del os.environ["HOME"]
     raw = raw_dirname()
     own = [str(folder) for folder in (raw / "nltk", raw)] if raw else []
-    nltk.data.path[:] = [*own, *(folder for folder in nltk.data.path if folder not in own)]
+    nltk.data.path[:] = [*own, *(folder for folder in nltk.data.path if folder not in {*own, *_told})]
+    _told[:] = own
     return list(nltk.data.path)
 
 def brown_words(folder: str) -> bytes:
@@ -143,24 +146,24 @@ class Text(NamedTuple):
     key: str
 
 def _brown() -> Text:
-    words: bytes | memoryview | None = _read_words(_words_path(BROWN_KEY))
-    if words is None:
-        words = found = find_brown()
-        if (len(words), crc32(words)) != (BROWN_SIZE, BROWN_CRC):
-            return Text(words, "the Brown corpus", f"brown-{_md5(words)[:8]}")
-        words = cached_words(BROWN_KEY, lambda: found)
-    return Text(words, "the Brown corpus", BROWN_KEY)
+    if words := read_words(words_path(BROWN_KEY)): return Text(words, "the Brown corpus", BROWN_KEY)
+    found = find_brown()
+    whole = (len(found), crc32(found)) == (BROWN_SIZE, BROWN_CRC)
+    if whole: cached_words(BROWN_KEY, lambda: found)
+    return Text(found, "the Brown corpus", BROWN_KEY if whole else f"brown-{_md5(found)[:8]}")
 
 def _md5(data: bytes) -> str: return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #39dbc5a9
+def python_text() -> str:
+    "The reference text inside every Python, as words with one space between them"
+    from pydoc_data.topics import topics
+    return " ".join(" ".join(topics[name] for name in sorted(topics)).split())
+
 def _reference() -> Text:
-    def collect() -> bytes:
-        from pydoc_data.topics import topics
-        return plain_words("\n".join(topics[name] for name in sorted(topics)))
     version = platform.python_version()
-    key = f"python-{version}"
-    return Text(cached_words(key, collect), f"the reference text inside Python {version}", key)
+    words = cached_words(f"python-{version}", lambda: plain_words(python_text()))
+    return Text(words, f"the reference text inside Python {version}", f"python-{version}")
 
 def _own(path: Path) -> Text:
     try: words = plain_words(path.expanduser().read_text(encoding="utf-8"))
@@ -170,33 +173,28 @@ def _own(path: Path) -> Text:
     return Text(words, f"the text file {path.name}", f"text-{_md5(words)[:8]}")
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #b216410f
-_told: set[str] = set()
+def check_text_source(name: str, value: object) -> str:
+    "`value` as text, if it can be a source of words, or a `UserError` that names the argument"
+    if isinstance(value, (str, Path)) and str(value): return str(value)
+    raise UserError(f"{name}: expected auto, brown, python or a text file, got {value!r:.80}")
 
 def find_text(source: str | Path | None = None) -> Text:
     "The text of `source`: auto (or None), brown, python, or the path of a text file"
-    if source is not None and not isinstance(source, (str, Path)):
-        raise UserError(f"source: expected auto, brown, python or a text file, got {source!r:.80}")
+    source = check_text_source("source", "auto" if source is None else source)
     if source == "python": return _reference()
     if source == "brown": return _brown()
-    if source not in (None, "auto"): return _own(Path(source))
+    if source != "auto": return _own(Path(source))
     try: return _brown()
     except UserError as error:
+        from text_recognizer.data.loaders import say_once  # which brings torch along
         text = _reference()
-        if not _told: print(f"{error}. Sentences come from {text.source}.", file=sys.stderr, flush=True)
-        _told.add(text.key)
+        say_once(f"{error}. Sentences come from {text.source}.")
         return text
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #309674d9
-def _edges(codes: np.ndarray) -> np.ndarray:
-    "Where words end, and -1 in front: word i is what lies between edges i and i + 1"
-    pieces, size = [np.array([-1])], 1 << 18  # small pieces, which stay in the processor's cache
-    for at in range(0, len(codes), size): pieces.append(np.flatnonzero(codes[at : at + size] == ord(" ")) + at)
-    return np.concatenate([*pieces, [len(codes)]], dtype=np.int32, casting="same_kind")
-
-def _reach(starts: np.ndarray, max_length: int, barred: np.ndarray, end: int) -> np.ndarray:
-    "How far snippets from `starts` may reach: `max_length`, not beyond a `barred` character, nor beyond the `end`"
-    reach = starts + np.int32(max_length)
-    return np.minimum(reach, np.append(barred, end)[barred.searchsorted(starts)]) if len(barred) else reach
+def _reach(starts: np.ndarray, max_length: int, barred: np.ndarray) -> np.ndarray:
+    "How far snippets from `starts` may reach: `max_length`, and not beyond a `barred` place, of which the last is the text's end"
+    return np.minimum(starts + np.int32(max_length), barred[barred.searchsorted(starts)])
 
 # %% ../../nbs/library/data/sentence_generator.ipynb #4a0eafce
 class SentenceGenerator:
@@ -212,7 +210,8 @@ class SentenceGenerator:
         self.rng = np.random.default_rng(seed if seed is None else check_integer("seed", seed))
         words, self.source, self.source_key = find_text(source)
         self.codes = np.frombuffer(words, np.uint8)
-        self._edges = _edges(self.codes)
+        # Where words end, and -1 in front: word i is what lies between edges i and i + 1.
+        self._edges = np.r_[-1, np.flatnonzero(self.codes == ord(" ")), len(self.codes)].astype(np.int32)
         self._known: dict[tuple[int, str | None], tuple[np.ndarray, np.ndarray]] = {}
 
     @property
@@ -241,16 +240,16 @@ class SentenceGenerator:
             raise UserError(f"max_length: {self.source} has no word of at most {max_length} characters{only}; allow more")
         first = words[(fractions[:, 0] * len(words)).astype(np.int64)]
         starts, ends = self._edges[first] + 1, self._edges[1:]
-        count = ends.searchsorted(_reach(starts, max_length, barred, len(self.codes)), "right") - first
+        count = ends.searchsorted(_reach(starts, max_length, barred), "right") - first
         return starts, ends[first + (fractions[:, 1] * count).astype(np.int64)]
 
     def _fitting(self, max_length: int, characters: str | None) -> tuple[np.ndarray, np.ndarray]:
-        "Where the text has a character that is not allowed, and the words that can begin a snippet"
+        "Where the text ends or has a character that is not allowed, and the words that can begin a snippet"
         if (max_length, characters) in self._known: return self._known[max_length, characters]
-        barred = np.empty(0, np.int64)
+        barred = np.array([len(self.codes)], np.int32)
         if characters is not None:
-            allowed = [chr(code) in characters + " " for code in range(256)]
-            barred = np.flatnonzero(~np.array(allowed)[self.codes])
-        words = np.flatnonzero(self._edges[1:] <= _reach(self._edges[:-1] + 1, max_length, barred, len(self.codes)))
+            foreign = ~np.isin(self.codes, list(f"{characters} ".encode()))
+            barred = np.append(np.flatnonzero(foreign), barred).astype(np.int32)
+        words = np.flatnonzero(self._edges[1:] <= _reach(self._edges[:-1] + 1, max_length, barred))
         if len(self._known) >= 8: self._known.clear()
         return self._known.setdefault((max_length, characters), (barred, words))

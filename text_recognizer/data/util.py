@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from ..errors import UserError, check_fraction
+from ..errors import UserError, check_number
 
 # %% ../../nbs/library/data/util.ipynb #7a1277f1
 PARTS = ("train", "val", "test")
@@ -61,7 +61,7 @@ class BaseDataset(Dataset):
         if self.indices is not None: index = int(self.indices[index])
         return applied(self.transform, self.data[index]), applied(self.target_transform, self.targets[index])
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Any, Any]:
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Any, Any]:
         "A whole batch, transformed and collated: what `DataLoader` asks for when it has the choice"
         if not gathers(self): return default_collate([self[i] for i in indices])
         rows = torch.as_tensor(indices, dtype=torch.long, device=self.data.device)
@@ -76,7 +76,7 @@ class BaseDataset(Dataset):
 # %% ../../nbs/library/data/util.ipynb #886a9116
 def split_dataset(base_dataset: BaseDataset, fraction: float, seed: int) -> tuple[BaseDataset, BaseDataset]:
     "Two views of `base_dataset`: int(fraction * length) items drawn with `seed`, and the others"
-    check_fraction("fraction", fraction)
+    check_number("fraction", fraction, maximum=1)
     order = torch.randperm(len(base_dataset), generator=torch.Generator().manual_seed(seed), device="cpu")
     size = int(fraction * len(base_dataset))
     return base_dataset.view(order[:size]), base_dataset.view(order[size:])
@@ -84,7 +84,7 @@ def split_dataset(base_dataset: BaseDataset, fraction: float, seed: int) -> tupl
 # %% ../../nbs/library/data/util.ipynb #269c9d39
 def check_data_fraction(value: object) -> float:
     "The part of each class to use as a float above 0 and at most 1, or a `UserError`"
-    fraction = check_fraction("data_fraction", value)
+    fraction = check_number("data_fraction", value, maximum=1)
     if fraction == 0: raise UserError("data_fraction: expected a number above 0 and at most 1, got 0")
     return fraction
 

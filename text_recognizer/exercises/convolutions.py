@@ -12,17 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from ..convolutions import blurred_u, conv_matrix
-from .hints import attempt, hinting
+from .hints import attempt, ensure, hinting
 
 # %% ../../nbs/library/exercises/convolutions.ipynb #526cff1c
 @hinting
 def check_step_right(answer):
     "Does this kernel (3, 3) move an image one pixel to the right?"
-    kernel, hint = attempt(lambda: torch.as_tensor(answer, dtype=torch.float32))
-    if hint: return "Hint: the kernel should be a tensor, or rows of numbers."
-    if kernel.shape != (3, 3): return f"Hint: the kernel should have the shape (3, 3), yours has {tuple(kernel.shape)}."
+    kernel = ensure(torch.as_tensor(answer, dtype=torch.float32), shape=(3, 3))
     moved = F.conv2d(blurred_u()[None, None], kernel[None, None], padding=1)[0, 0]
-    for down, right in itertools.product((-1, 0, 1), (-1, 0, 1)):
+    for down, right in itertools.product((-1, 0, 1), repeat=2):
         if not torch.allclose(moved, blurred_u(13.5 + down, 13.5 + right), atol=1e-3): continue
         if (down, right) == (0, 1): return "Right. Each output looks one pixel to its left."
         return f"Hint: yours moves rows and columns by {down} and {right}, wanted are 0 and 1. Where should an output look?"
@@ -32,10 +30,10 @@ def check_step_right(answer):
 @hinting
 def check_windows(windows):
     "Two numbers: windows of 28 in a line of 896 pixels, at strides of 28 and 14"
-    if not isinstance(windows, (tuple, list)) or len(windows) != 2: return "Hint: two numbers are asked for."
-    if tuple(windows) == (32, 63): return "Right. Half the stride makes one less than twice the stops."
-    if windows[0] != 32: return "Hint: with a stride of 28 the windows lie side by side. How often does 28 go into 896?"
-    if windows[1] == 64: return "Hint: the last of your 64 windows would begin at 882 and hang over the edge."
+    side_by_side, overlapping = windows
+    if side_by_side != 32: return "Hint: with a stride of 28 the windows lie side by side. How often does 28 go into 896?"
+    if overlapping == 63: return "Right. Half the stride makes one less than twice the stops."
+    if overlapping == 64: return "Hint: the last of your 64 windows would begin at 882 and hang over the edge."
     return "Hint: put n = 896, k = 28, p = 0, s = 14 into the formula for the number of outputs."
 
 # %% ../../nbs/library/exercises/convolutions.ipynb #b483a32d
@@ -43,11 +41,10 @@ def check_windows(windows):
 def check_pool(answer):
     "Does answer(x, 2) take the largest of each window: (B, C, H, W) to (B, C, H / 2, W / 2)?"
     x = torch.randint(-99, 100, (2, 3, 8, 6)).float()
-    got, hint = attempt(answer, x, 2, kind=torch.Tensor)
-    if hint: return hint
+    got = attempt(answer, x, 2, kind=torch.Tensor)
     if got.shape in [(2, 1, 4, 3), (2, 4, 3)]: return "Hint: that is the largest over all channels. Keep them apart."
     if got.shape == (2, 3, 7, 5): return "Hint: your windows overlap. What stride keeps them apart?"
-    if got.shape != (2, 3, 4, 3): return f"Hint: (2, 3, 8, 6) should become (2, 3, 4, 3), yours is {tuple(got.shape)}."
+    ensure(got, shape=(2, 3, 4, 3))
     if torch.equal(got, F.avg_pool2d(x, 2)): return "Hint: that is the mean of each window. Take the largest."
     if torch.equal(got, F.max_pool2d(x, 2)): return "Right, to the last bit."
     return "Hint: right shape, wrong numbers. Unfold gives (B, C·size·size, L), the numbers of a channel next to each other."
@@ -57,9 +54,7 @@ def check_pool(answer):
 def check_turn_proof(answer):
     "Does `answer` average a kernel (3, 3) over the four quarter turns?"
     kernel, image = torch.randn(3, 3), torch.randn(12, 12)
-    made, hint = attempt(answer, kernel, kind=torch.Tensor)
-    if hint: return hint
-    if made.shape != (3, 3): return f"Hint: the kernel should keep its shape (3, 3), yours is {tuple(made.shape)}."
+    made = attempt(answer, kernel, shape=(3, 3))
     if torch.allclose(answer(made), 4 * made, atol=1e-5):
         return "Hint: a kernel that is turn-proof already should stay as it is. A sum is not yet an average."
     def conv(x): return F.conv2d(x[None, None], made[None, None])[0, 0]
@@ -73,10 +68,8 @@ def check_turn_proof(answer):
 def check_waves(answer):
     "Does answer(x, kernel) convolve x (16,) with a kernel (5,) in a circle, by Fourier transforms?"
     x, kernel = torch.randn(16), torch.tensor([1.0, 2, -4, 3, 7])
-    got, hint = attempt(answer, x, kernel, kind=torch.Tensor)
-    if hint: return hint
+    got = attempt(answer, x, kernel, shape=(16,))
     if got.is_complex(): return "Hint: the result is real, but for rounding. Take its real part."
-    if got.shape != (16,): return f"Hint: the output should have the shape (16,), yours is {tuple(got.shape)}."
     def wanted(kernel): return conv_matrix(kernel, 16, "circular") @ x
     if torch.allclose(got, wanted(kernel), atol=1e-4): return "Right. This is how very large kernels are made fast."
     for k in range(16):

@@ -10,57 +10,50 @@ import torch
 from torch import nn
 
 from ..costs import layer_costs, receptive_field
-from .hints import attempt, hinting, in_a_line
+from .hints import attempt, ensure, hinting, verdict_of_cases, verdict_on
 
 # %% ../../nbs/library/exercises/cost.ipynb #5f01c1c0
 @hinting
 def check_third(answer):
     "Parameters and multiplications of a third convolution, behind the pool"
     parameters, work = answer
-    wanted = 64 * 64 * 9 + 64, 64 * 64 * 9 * 14 * 14
-    if (parameters, work) == wanted: return "Right: as many parameters as conv2, and a quarter of its work."
-    if parameters == wanted[0] - 64: return "Hint: each kernel has a bias, too."
-    if parameters != wanted[0]: return "Hint: 64 kernels, each with 64 slices of 3 by 3, and a bias each."
-    if work == 64 * 64 * 9 * 28 * 28: return "Hint: that is conv2's work. How many places are left after the pool?"
-    return "Hint: output numbers, 64 maps of 14 by 14, times the weights of one kernel."
+    if parameters == 64 * 64 * 9: return "Hint: each kernel has a bias, too."
+    if parameters != 64 * 64 * 9 + 64: return "Hint: 64 kernels, each with 64 slices of 3 by 3, and a bias each."
+    return verdict_on(work, {
+        64 * 64 * 9 * 14 * 14: "Right: as many parameters as conv2, and a quarter of its work.",
+        64 * 64 * 9 * 28 * 28: "Hint: that is conv2's work. How many places are left after the pool?",
+    }, "Hint: output numbers, 64 maps of 14 by 14, times the weights of one kernel.")
 
 # %% ../../nbs/library/exercises/cost.ipynb #b750963a
 @hinting
 def check_multiplications(answer):
     "Does answer(layer, height, width) count a convolution's multiplications, strides and groups too?"
-    same, strided = nn.Conv2d(1, 64, 3, padding=1), nn.Conv2d(64, 32, 5, stride=2, padding=1)
-    wide, grouped = nn.Conv2d(8, 4, (1, 5)), nn.Conv2d(6, 12, 3, groups=3)
-    for layer, what in ((same, "a kernel of 3 with padding 1"), (strided, "a stride of 2"),
-                        (wide, "a kernel of 1 by 5"), (grouped, "3 groups")):
-        wanted = layer_costs(layer, (layer.in_channels, 20, 30)).total("multiplications")
-        got, hint = attempt(answer, layer, 20, 30)
-        if hint: return hint
-        if got == wanted: continue
-        if got == layer.weight.numel() * 20 * 30: return f"Hint: with {what} there are not 20 times 30 places."
-        if got == wanted * layer.groups: return "Hint: with groups, look at the shape of layer.weight."
-        return f"Hint: with {what} on 20 by 30 it should be {wanted:,}. Outputs, times the weights of one kernel."
-    return "Right, with strides and groups as well."
+    thoughts = {nn.Conv2d(1, 64, 3, padding=1): "outputs, times the weights of one kernel",
+                nn.Conv2d(64, 32, 5, stride=2, padding=1): "with a stride there are not 20 times 30 places",
+                nn.Conv2d(8, 4, (1, 5)): "height and width have a kernel size each, and without padding fewer places",
+                nn.Conv2d(6, 12, 3, groups=3): "with groups, look at the shape of layer.weight"}
+    def counted(layer): return layer_costs(layer, (layer.in_channels, 20, 30)).total("multiplications")
+    cases = [((layer, 20, 30), counted(layer), thought) for layer, thought in thoughts.items()]
+    return verdict_of_cases(answer, cases, "Right, with strides and groups as well.")
 
 # %% ../../nbs/library/exercises/cost.ipynb #6ba6f52f
 @hinting
 def check_times_zero(answer):
     "How many of conv2's multiplications meet a zero of the padding"
     real, stops = (3 * 28 - 2) ** 2, 28 * 28
-    hints = {64 * 64 * (9 * stops - real): "Right: not one in twenty.",
-             64 * 64 * real: "Hint: those are the multiplications with real pixels. The others were asked for.",
-             9 * stops - real: "Hint: that is for one kernel and one channel. How many such pairs are there?",
-             64 * (9 * stops - real): "Hint: every one of 64 kernels meets every one of 64 channels.",
-             64 * 64 * 9 * (stops - 26 * 26): "Hint: those are all products of the outer stops; most meet real pixels."}
-    for wrong_or_right, verdict in hints.items():
-        if answer == wrong_or_right: return verdict
-    return "Hint: on one axis, three weights at 28 stops make 84 products, and 2 of them meet a zero. Now for two axes."
+    return verdict_on(answer, {
+        64 * 64 * (9 * stops - real): "Right: not one in twenty.",
+        64 * 64 * real: "Hint: those are the multiplications with real pixels. The others were asked for.",
+        9 * stops - real: "Hint: that is for one kernel and one channel. How many such pairs are there?",
+        64 * (9 * stops - real): "Hint: every one of 64 kernels meets every one of 64 channels.",
+        64 * 64 * 9 * (stops - 26 * 26): "Hint: those are all products of the outer stops; most meet real pixels.",
+    }, "Hint: on one axis, three weights at 28 stops make 84 products, and 2 of them meet a zero. Now for two axes.")
 
 # %% ../../nbs/library/exercises/cost.ipynb #ab15a2f1
 @hinting
 def check_cheap(net):
     "Does `net` make (64, 14, 14) of (1, 28, 28) with a tenth of the multiplications, and see 6 pixels?"
-    try: costs, field = layer_costs(net, (1, 28, 28)), receptive_field(net)
-    except Exception as error: return f"Hint: it should be a stack of layers, but {in_a_line(error)}."
+    costs, field = layer_costs(net, (1, 28, 28)), receptive_field(net)
     work, limit = costs.total("multiplications"), (451_584 + 28_901_376) // 10
     shape = costs[-1].output_shape
     if shape != (64, 14, 14): return f"Hint: the output should be (64, 14, 14), yours is {shape}."
@@ -73,16 +66,13 @@ def check_cheap(net):
 @hinting
 def check_thin(answer):
     "Does answer(kernel) split a kernel (3, 3) into (3, 1) and (1, 3) whose product comes closest?"
-    kernel = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([-1.0, 0, 1]))
-    got, hint = attempt(answer, kernel, kind=tuple)
-    if hint: return hint
-    if len(got) != 2: return "Hint: two kernels are asked for."
-    tall, wide = (torch.as_tensor(part) for part in got)
-    if tall.shape != (3, 1) or wide.shape != (1, 3):
-        return f"Hint: the shapes should be (3, 1) and (1, 3), yours are {tuple(tall.shape)} and {tuple(wide.shape)}."
-    if not torch.allclose(tall @ wide, kernel, atol=1e-4):
+    def product(kernel):
+        tall, wide = attempt(answer, kernel, kind=tuple)
+        return ensure(tall, shape=(3, 1)) @ ensure(wide, shape=(1, 3))
+
+    sobel = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([-1.0, 0, 1]))
+    if not torch.allclose(product(sobel), sobel, atol=1e-4):
         return "Hint: the product of the two is not the kernel. `torch.linalg.svd` takes a matrix apart; where does S go?"
-    best = answer(torch.eye(3) + torch.diag(torch.tensor([1.0, 0, 0])))
-    if not torch.allclose(best[0] @ best[1], torch.diag(torch.tensor([2.0, 0, 0])), atol=1e-4):
+    if not torch.allclose(product(torch.diag(torch.tensor([2.0, 1, 1]))), torch.diag(torch.tensor([2.0, 0, 0])), atol=1e-4):
         return "Hint: right for a kernel that is a product. For any other, take the largest singular value, S[0]."
     return "Right: six multiplications at each stop in place of nine."

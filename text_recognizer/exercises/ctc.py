@@ -8,123 +8,103 @@ __all__ = ['spelled', 'check_frames_needed', 'check_count_paths', 'check_occupan
 # %% ../../nbs/library/exercises/ctc.ipynb #7459cc63
 import itertools
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from unittest import mock
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .hints import attempt, hinting
+from .hints import attempt, hinting, verdict_of_cases
 
 # %% ../../nbs/library/exercises/ctc.ipynb #42431f7d
-def spelled(path: Any, blank: Any = "-") -> tuple:
+def spelled(path: Sequence[int]) -> list[int]:
     "What a path spells: repeats once, blanks not at all"
-    return tuple(label for label, _ in itertools.groupby(path) if label != blank)
+    return [label for label, _ in itertools.groupby(path) if label]
+
+
+def _paths_of(labels: list[int], frames: int = 6) -> list[tuple[int, ...]]:
+    "All paths of so many frames that spell `labels`"
+    return [path for path in itertools.product(range(4), repeat=frames) if spelled(path) == labels]
+
+
+def _log_chances(log_probs: torch.Tensor, paths: list[tuple[int, ...]]) -> torch.Tensor:
+    "The logarithm (N,) of the chance of each of N paths, of the same length as `log_probs` (S, 4)"
+    return log_probs.gather(1, torch.tensor(paths).T).sum(0)
 
 
 def _random_case(seed: int, length: int = 3, frames: int = 6) -> tuple[torch.Tensor, list[int]]:
+    "Log-probabilities (frames, 4) and so many labels"
     g = torch.Generator().manual_seed(seed)
     return torch.randn(frames, 4, generator=g).log_softmax(1), torch.randint(1, 4, (length,), generator=g).tolist()
 
 # %% ../../nbs/library/exercises/ctc.ipynb #158f1099
 @hinting
-def check_frames_needed(answer: Callable[[str], Any]) -> str:
-    "One frame a letter, and a blank between two that are alike"
-    for text, needed in (("ab", 2), ("letter", 7), ("aaa", 5), ("", 0), ("a a", 3), ("book", 5)):
-        found, hint = attempt(answer, text)
-        if hint: return hint
-        if found == needed: continue
-        if found == len(text): return f"Hint: {found} frames spell {text!r} with its repeats merged into one."
-        return f"Hint: {text!r} needs {needed} frames, yours is {found}."
-    return "Right. A loss for fewer frames would be infinite."
+def check_frames_needed(answer):
+    "Does answer(text) count one frame a letter, and a blank between two that are alike?"
+    needed = {"ab": 2, "letter": 7, "aaa": 5, "": 0, "a a": 3, "book": 5}
+    thought = "repeats without a blank between them are merged into one"
+    cases = [((text,), frames, thought) for text, frames in needed.items()]
+    return verdict_of_cases(answer, cases, "Right. A loss for fewer frames would be infinite.")
 
 # %% ../../nbs/library/exercises/ctc.ipynb #3a843af9
 @hinting
-def check_count_paths(answer: Callable[[str, int], Any]) -> str:
-    "The number of alignments"
-    for text, frames in (("ab", 4), ("aa", 4), ("a", 1), ("aba", 5), ("abb", 3), ("", 3)):
-        found, hint = attempt(answer, text, frames)
-        if hint: return hint
-        wanted = sum(spelled(path) == tuple(text) for path in itertools.product("-ab", repeat=frames))
-        if found == wanted: continue
-        if text == "aa": return f"Hint: “aa” in 4 frames has {wanted} alignments, yours is {found}. May a path leap there?"
-        return f"Hint: {text!r} in {frames} frames has {wanted} alignments, yours is {found}."
-    large, hint = attempt(answer, "ab" * 10, 224)
-    if hint: return hint
-    if large != math.comb(244, 40): return "Hint: right for short lines. Whole numbers of Python stay exact, floats do not."
-    return "Right, and exact: " + f"{large:.1e} paths, counted in 224 steps."
+def check_count_paths(answer):
+    "Does answer(text, frames) count the alignments?"
+    def counted(text, frames): return len(_paths_of([" ab".index(letter) for letter in text], frames))
+    few = [("ab", 4), ("aa", 4), ("a", 1), ("aba", 5), ("abb", 3), ("", 3)]
+    cases = [(inputs, counted(*inputs), "may a path leap over the blank between two letters?") for inputs in few]
+    many = math.comb(244, 40), "right for short lines, but whole numbers of Python stay exact and floats do not"
+    return verdict_of_cases(answer, [*cases, (("ab" * 10, 224), *many)],
+                            f"Right, and exact: {many[0]:.1e} paths, counted in 224 steps.")
 
 # %% ../../nbs/library/exercises/ctc.ipynb #1b8f1aec
 @hinting
-def check_occupancy(answer: Callable[[torch.Tensor, list], Any]) -> str:
-    "The share of paths at each class in each frame"
+def check_occupancy(answer):
+    "Is answer(log_probs (S, C), labels) the share of paths at each class in each frame, (S, C)?"
     for seed in range(4):
         log_probs, labels = _random_case(seed, length=2)
-        found, hint = attempt(answer, log_probs, labels, kind=torch.Tensor)
-        if hint: return hint
-        if found.shape != log_probs.shape:
-            return f"Hint: the shape should be {tuple(log_probs.shape)}, yours is {tuple(found.shape)}."
-        wanted = torch.zeros_like(log_probs)
-        for path in itertools.product(range(4), repeat=len(log_probs)):
-            if spelled(path, 0) != tuple(labels): continue
-            places = (torch.arange(len(path)), torch.tensor(path))
-            wanted[places] += log_probs[places].sum().exp()
-        wanted = wanted / wanted.sum(1, keepdim=True)
-        found = found.detach()
-        if torch.allclose(found, wanted, atol=1e-4): continue
-        if torch.allclose(log_probs.exp() - found, wanted, atol=1e-4): return "Hint: that is the gradient. What minus it?"
-        if torch.allclose(found * len(labels), wanted, atol=1e-2): return "Hint: too small; the loss should be a sum, not a mean."
+        found = attempt(answer, log_probs, labels, shape=log_probs.shape).detach()
+        paths = _paths_of(labels)
+        shares = _log_chances(log_probs, paths).softmax(0)                           # (N,)
+        expected = torch.tensordot(shares, F.one_hot(torch.tensor(paths), 4).float(), 1)  # (S, C)
+        if torch.allclose(found, expected, atol=1e-4): continue
+        if torch.allclose(log_probs.exp() - found, expected, atol=1e-4): return "Hint: that is the gradient. What minus it?"
+        if torch.allclose(found * 2, expected, atol=1e-2): return "Hint: too small; the loss should be a sum, not a mean."
         if not torch.allclose(found.sum(1), torch.ones(len(found)), atol=1e-3):
             return "Hint: a path is somewhere at every frame, so each row adds up to 1. Yours do not."
         return "Hint: not yet. With respect to what do you take the gradient: the logits, before log_softmax?"
     return "Right. Each row adds up to 1."
 
 # %% ../../nbs/library/exercises/ctc.ipynb #47a4db4f
-def _chance(log_probs: torch.Tensor, path: Any) -> float:
-    return sum(float(frame[label]) for frame, label in zip(log_probs, path))
-
-
 @hinting
-def check_best_path(answer: Callable[[torch.Tensor, list], Any]) -> str:
-    "The likeliest of the paths that spell a text"
+def check_best_path(answer):
+    "Is answer(log_probs (S, C), labels) the likeliest of the paths (S,) that spell the labels?"
     for seed in range(12):
         log_probs, labels = _random_case(seed)
-        found, hint = attempt(answer, log_probs, labels)
-        if hint: return hint
-        found = [int(label) for label in found]
+        found = [int(label) for label in attempt(answer, log_probs, labels)]
         if len(found) != len(log_probs): return f"Hint: one label a frame, so {len(log_probs)}; yours has {len(found)}."
-        if spelled(found, 0) != tuple(labels): return f"Hint: {found} spells {list(spelled(found, 0))}, not {labels}."
-        chance = partial(_chance, log_probs)
-        paths = (path for path in itertools.product(range(4), repeat=len(log_probs)) if spelled(path, 0) == tuple(labels))
-        best = max(paths, key=chance)
-        if chance(found) < chance(best) - 1e-4: return f"Hint: {found} spells {labels}, and {list(best)}, too, is likelier."
+        if spelled(found) != labels: return f"Hint: {found} spells {spelled(found)}, not {labels}."
+        paths = _paths_of(labels)
+        chances = _log_chances(log_probs, paths)
+        if chances[paths.index(tuple(found))] < chances.max() - 1e-4:
+            return f"Hint: {found} spells {labels}, and {list(paths[chances.argmax()])}, too, is likelier."
     return "Right. Now you know where each letter is."
 
 # %% ../../nbs/library/exercises/ctc.ipynb #8f3d1235
 @hinting
-def check_likeliest_word(answer: Callable[[torch.Tensor, list], Any]) -> str:
-    "The word with the largest chance, all in one call"
-    calls: list[int] = []
-    real: Any = F.ctc_loss
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        return real(*args, **kwargs)
+def check_likeliest_word(answer):
+    "Is answer(log_probs (S, C), words) the word with the largest chance, all in one call?"
     for seed in range(8):
         log_probs, _ = _random_case(seed, frames=9)
         words = [_random_case(100 * seed + k, length=1 + (k + seed) % 4)[1] for k in range(5)]
-        losses = [real(log_probs, torch.tensor(word), [9], [len(word)], reduction="sum").item() for word in words]
-        calls.clear()
-        F.ctc_loss = counting
-        try: found, hint = attempt(answer, log_probs, words)
-        finally: F.ctc_loss = real
-        if hint: return hint
-        best = words[int(np.argmin(losses))]
-        if list(found) not in words: return f"Hint: the answer is one of the words, such as {words[0]}; yours is {found}."
-        if list(found) != best:
-            per_label = words[int(np.argmin([loss / len(word) for loss, word in zip(losses, words)]))]
-            if list(found) == per_label: return "Hint: reduction='mean' divides by the length, which favours long words."
-            return f"Hint: {best} is likelier than {list(found)}. Are the lengths of the words right?"
-        if len(calls) != 1: return f"Hint: right, but in {len(calls)} calls. Repeat log_probs along a batch axis."
+        lengths = torch.tensor([len(word) for word in words])
+        losses = F.ctc_loss(log_probs[:, None].expand(-1, 5, -1), torch.tensor(sum(words, [])), torch.full((5,), 9), lengths,
+                            reduction="none")
+        with mock.patch.object(F, "ctc_loss", wraps=F.ctc_loss) as loss: found = list(attempt(answer, log_probs, words))
+        if found not in words: return f"Hint: the answer is one of the words, such as {words[0]}; yours is {found}."
+        if found != (best := words[losses.argmin()]):
+            if found == words[(losses / lengths).argmin()]:
+                return "Hint: reduction='mean' divides by the length, which favours long words."
+            return f"Hint: {best} is likelier than {found}. Are the lengths of the words right?"
+        if loss.call_count != 1: return f"Hint: right, but in {loss.call_count} calls. Repeat log_probs along a batch axis."
     return "Right, in one call."

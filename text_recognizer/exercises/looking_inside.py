@@ -6,41 +6,36 @@
 __all__ = ['check_pooled_field', 'check_prior', 'check_four_channels', 'check_dream']
 
 # %% ../../nbs/library/exercises/looking_inside.ipynb #adee6ee7
-from collections.abc import Callable, Sequence
-from numbers import Real
-
 import torch
-from torch import nn
 
-from .hints import hinting
+from .hints import ensure, hinting, verdict_on
 from ..metadata.emnist import INVERSE_MAPPING
 
 # %% ../../nbs/library/exercises/looking_inside.ipynb #ac8811f5
 @hinting
-def check_pooled_field(answer: int) -> str:
+def check_pooled_field(answer):
     "Pixels on a side that a value behind conv1, conv2 and the pool depends on"
-    if not isinstance(answer, Real): return "Hint: one number is asked for."
-    hints = {6: "Right: two neighbouring fields of 5, one pixel apart, cover 6.",
-             5: "Hint: that is a value of conv2. The pool looks at two of them, side by side.",
-             7: "Hint: a third block would reach that. The pool is only 2 wide.",
-             10: "Hint: the two fields overlap: they are one pixel apart, not five.",
-             36: "Hint: on a side, not in all."}
-    return hints.get(answer, "Hint: 3 behind conv1, 5 behind conv2. Draw two neighbours of those, and their union.")
+    return verdict_on(answer, {
+        6: "Right: two neighbouring fields of 5, one pixel apart, cover 6.",
+        5: "Hint: that is a value of conv2. The pool looks at two of them, side by side.",
+        7: "Hint: a third block would reach that. The pool is only 2 wide.",
+        10: "Hint: the two fields overlap: they are one pixel apart, not five.",
+        36: "Hint: on a side, not in all.",
+    }, "Hint: 3 behind conv1, 5 behind conv2. Draw two neighbours of those, and their union.")
 
 # %% ../../nbs/library/exercises/looking_inside.ipynb #a2316517
 @hinting
-def check_prior(answer: float) -> str:
+def check_prior(answer):
     "Probability of O where o is 40 times as frequent, after 0.6 and 0.4 where both were equally frequent"
-    if not isinstance(answer, Real): return "Hint: one number is asked for."
-    if abs(answer - 0.6 / (0.6 + 0.4 * 40)) < 0.002: return "Right: from 60% to under 4%, without another look."
-    if abs(answer - 0.6 / 40) < 0.002: return "Hint: two numbers that no longer add up to 1. Divide by their sum."
-    if abs(answer - 0.6 * 40 / (0.6 * 40 + 0.4)) < 0.002: return "Hint: that makes the capital the frequent one."
-    if answer > 1: return "Hint: a probability is at most 1. Divide by the sum."
-    return "Hint: multiply each by how often its class occurs, 1 and 40, then divide by the sum."
+    return verdict_on(answer, {
+        0.6 / (0.6 + 0.4 * 40): "Right: from 60% to under 4%, without another look.",
+        0.6 / 40: "Hint: two numbers that no longer add up to 1. Divide by their sum.",
+        0.6 * 40 / (0.6 * 40 + 0.4): "Hint: that makes the capital the frequent one.",
+    }, "Hint: multiply each by how often its class occurs, 1 and 40, then divide by the sum: at most 1.", within=0.002)
 
 # %% ../../nbs/library/exercises/looking_inside.ipynb #67ccd2b8
 @hinting
-def check_four_channels(channels: Sequence[int], accuracy_without: Callable[..., float]) -> str:
+def check_four_channels(channels, accuracy_without):
     "Do these four channels cost at most a quarter of what a random four cost, by `accuracy_without(*channels)`?"
     if len(set(channels)) != 4: return "Hint: four different numbers are asked for."
     if not set(channels) <= set(range(16)): return "Hint: conv2 has channels 0 to 15."
@@ -55,12 +50,12 @@ def check_four_channels(channels: Sequence[int], accuracy_without: Callable[...,
 
 # %% ../../nbs/library/exercises/looking_inside.ipynb #fc9641fb
 @hinting
-def check_dream(image: torch.Tensor, network: nn.Module, images: torch.Tensor) -> str:
+@torch.no_grad()
+def check_dream(image, network, images):
     "Does `network` read a U with 99% in this image (1, 1, 28, 28), which is none of `images`?"
-    if not isinstance(image, torch.Tensor): return f"Hint: a tensor is wanted, yours is {type(image).__name__}."
-    if tuple(image.shape) != (1, 1, 28, 28): return f"Hint: (1, 1, 28, 28) is wanted, yours is {tuple(image.shape)}."
+    ensure(image, shape=(1, 1, 28, 28))
     if not 0 <= image.min() <= image.max() <= 1: return "Hint: clamp the pixels to [0, 1] after every step."
     if (images - image).square().mean((1, 2, 3)).min() < 1e-4: return "Hint: that is one of the images. Start from noise."
-    with torch.no_grad(): found = network.eval()(image.float()).softmax(1)[0, INVERSE_MAPPING["U"]].item()
+    found = network.eval()(image.float()).softmax(1)[0, INVERSE_MAPPING["U"]].item()
     if found < 0.99: return f"Hint: read as a U with {found:.1%}. The gradient of which loss, with respect to what?"
     return f"Right: {found:.1%} sure of its U. What a network is sure of need not be what you would call a letter."

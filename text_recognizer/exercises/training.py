@@ -11,17 +11,17 @@ import inspect
 import math
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable
-from numbers import Real
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
+from ..costs import count_parameters
 from ..data.base_data_module import BaseDataModule
-from .hints import NOT_YET, attempt, hinting, in_a_line
+from .hints import NOT_YET, attempt, hinting, in_a_line, verdict_on
 from ..lit_models.base import BaseLitModel
 from ..models.cnn import CNN
 from ..training.trainer import make_trainer
@@ -31,36 +31,35 @@ ARGS = Namespace(conv_dim=16)
 
 # %% ../../nbs/library/exercises/training.ipynb #00b6d232
 @hinting
-def check_fc1_inputs(answer: int) -> str:
+def check_fc1_inputs(answer):
     "Inputs of fc1 behind a pool of 4, at 64 channels"
-    if not isinstance(answer, Real): return "Hint: one number is asked for."
-    hints = {64 * 7 * 7: "Right: a quarter of the inputs, and of nearly all weights.",
-             7 * 7: "Hint: that is one channel. How many are there?",
-             64 * 14 * 14: "Hint: that is the pool of 2. What is 28 divided by 4?",
-             64 * 14 * 14 // 2: "Hint: the pool halves height and width both."}
-    return hints.get(answer, "Hint: 28 pixels become 28 / 4, in both directions, in each channel.")
+    return verdict_on(answer, {
+        64 * 7 * 7: "Right: a quarter of the inputs, and of nearly all weights.",
+        7 * 7: "Hint: that is one channel. How many are there?",
+        64 * 14 * 14: "Hint: that is the pool of 2. What is 28 divided by 4?",
+        64 * 14 * 14 // 2: "Hint: the pool halves height and width both.",
+    }, "Hint: 28 pixels become 28 / 4, in both directions, in each channel.")
 
 # %% ../../nbs/library/exercises/training.ipynb #b59d1321
 @hinting
-def check_lowest_loss(answer: float) -> str:
+def check_lowest_loss(answer):
     "Cross entropy of a perfect network that gives probabilities in place of logits"
-    if not isinstance(answer, Real): return "Hint: one number is asked for; float(x) makes one of a tensor."
-    exact = math.log(math.e + 82) - 1
-    if abs(answer - exact) < 0.01: return "Right. A loss that cannot fall below that is no loss to train with."
-    if abs(answer) < 0.01: return "Hint: 0 would be the loss if the loss took no softmax. It does: of a one and 82 zeros."
-    if abs(answer - math.log(83)) < 0.01: return "Hint: that is all classes equal. The right one has a logit of 1."
-    return "Hint: softmax of (1, 0, ..., 0) gives the right class e / (e + 82). And the loss is minus its logarithm."
+    return verdict_on(answer, {
+        math.log(math.e + 82) - 1: "Right. A loss that cannot fall below that is no loss to train with.",
+        0: "Hint: 0 would be the loss if the loss took no softmax. It does: of a one and 82 zeros.",
+        math.log(83): "Hint: that is all classes equal. The right one has a logit of 1.",
+    }, "Hint: softmax of (1, 0, ..., 0) gives the right class e / (e + 82). And the loss is minus its logarithm.", within=0.01)
 
 # %% ../../nbs/library/exercises/training.ipynb #3b625d2d
 USED = {"max_epochs", "overfit_batches", "precision", "limit_train_batches", "limit_val_batches", *PLAIN}
 
 
 @hinting
-def check_my_arguments(chosen: dict, data: BaseDataModule) -> str:
+def check_my_arguments(chosen, data):
     "Does a trainer take these arguments, and are they new?"
     if not isinstance(chosen, dict) or not chosen: return "Hint: write a dictionary, {'name': value}."
-    known = set(inspect.signature(pl.Trainer).parameters) - {"self"}
-    if unknown := set(chosen) - known: return f"Hint: pl.Trainer has no argument {unknown.pop()!r}."
+    if unknown := set(chosen) - set(inspect.signature(pl.Trainer).parameters):
+        return f"Hint: pl.Trainer has no argument {unknown.pop()!r}."
     if set(chosen) <= USED: return "Hint: those were in the lesson. Choose one that was not."
     try: trial = make_trainer(**{"max_epochs": 1, "limit_train_batches": 8, "limit_val_batches": 2, **PLAIN, **chosen})
     except Exception as error: return f"Hint: the trainer refuses the value: {in_a_line(error)}."
@@ -77,24 +76,21 @@ def _trained_accuracy(model: nn.Module, data: BaseDataModule) -> float:
 
 
 @hinting
-def check_lean(make: Callable[[], nn.Module], data: BaseDataModule) -> str:
+def check_lean(make, data):
     "Does the network that `make` returns read as well as a CNN of 16 channels, with at most half of its parameters?"
     torch.manual_seed(7)
-    lean, hint = attempt(make)
-    if hint: return hint
-    if not isinstance(lean, nn.Module): return f"Hint: your function should return a network, yours is {type(lean).__name__}."
+    lean = attempt(make, kind=nn.Module)
     reference = CNN(data.config(), ARGS)
-    count, limit = (sum(p.numel() for p in net.parameters()) for net in (lean, reference))
+    count, limit = count_parameters(lean), count_parameters(reference)
     if count > limit / 2: return f"Hint: {count:,} parameters, at most {limit // 2:,}. Which layer has them?"
-    shape = tuple(lean(torch.rand(2, 1, 28, 28)).shape)
-    if shape != (2, 83): return f"Hint: two images should give (2, 83), yours gives {shape}."
+    attempt(lean, torch.rand(2, 1, 28, 28), shape=(2, 83))
     ours, theirs = _trained_accuracy(lean, data), _trained_accuracy(reference, data)
     if ours < theirs - 0.02: return f"Hint: {ours:.3f} against {theirs:.3f}. Take from fc1, not from the convolutions."
     return f"Right: {ours:.3f} against {theirs:.3f}, with {count / limit:.0%} of the parameters."
 
 # %% ../../nbs/library/exercises/training.ipynb #c22f3bc1
 @hinting
-def check_res_block(block_class: type[nn.Module]) -> str:
+def check_res_block(block_class):
     "Is it relu(x + change(x)), with two convolutions and two normalisations?"
     block, x = block_class(8), torch.rand(4, 8, 14, 14)
     kinds = [type(module) for module in block.modules()]
@@ -103,47 +99,43 @@ def check_res_block(block_class: type[nn.Module]) -> str:
     if y is None or y.shape != x.shape: return "Hint: the output should have the shape of the input. What about padding?"
     if kinds.count(nn.Conv2d) != 2 or kinds.count(nn.BatchNorm2d) != 2: return "Hint: two convolutions, two normalisations."
     if y.min() < 0: return "Hint: some outputs are negative. Where does the last ReLU go?"
-    with torch.no_grad():
-        for norm in block.modules():
-            if isinstance(norm, nn.BatchNorm2d): norm.weight.zero_()
+    for norm in block.modules():
+        if isinstance(norm, nn.BatchNorm2d): nn.init.zeros_(norm.weight)
     if not torch.allclose(block(x), x): return "Hint: with a change of zero, x should pass. Is it added at all?"
     return "Right. ResCNN in text_recognizer.models is built of such blocks."
 
 # %% ../../nbs/library/exercises/training.ipynb #cd37274d
-def _six_steps(save: Callable, load: Callable, path: Path, stop: bool) -> tuple[nn.Module, bool]:
-    "A small network after six steps, with a stop after three or without; and whether its weights came back"
-    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
-        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 83))
-        return model, torch.optim.Adam(model.parameters(), lr=1e-2)
+def _fresh(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    "A small network and its optimizer"
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 83))
+    return model, torch.optim.Adam(model.parameters(), lr=1e-2)
 
-    generator = torch.Generator().manual_seed(3)
-    batches = [(torch.rand(8, 1, 28, 28, generator=generator), torch.randint(83, (8,), generator=generator)) for _ in range(6)]
-    torch.manual_seed(3)
-    (model, optimizer), same = fresh(), True
-    for step, (x, y) in enumerate(batches):
-        if stop and step == 3:
-            save(model, optimizer, path)
-            before = [p.clone() for p in model.parameters()]
-            model, optimizer = fresh()
-            load(model, optimizer, path)
-            same = all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+
+def _three_steps(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> torch.Tensor:
+    "The weights after three steps, on batches that belong to `seed`"
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(3):
+        x, y = torch.rand(8, 1, 28, 28, generator=generator), torch.randint(83, (8,), generator=generator)
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
-    return model, same
+    return parameters_to_vector(model.parameters())
 
 # %% ../../nbs/library/exercises/training.ipynb #3e28372f
 @hinting
-def check_resume(functions: tuple[Callable, Callable]) -> str:
+def check_resume(functions):
     "Are three steps, `save_state`, `load_state` and three steps the same as six?"
     save, load = functions
+    first, second = _fresh(seed=0), _fresh(seed=1)
+    saved = _three_steps(*first, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.pt"
-        save(nn.Linear(1, 1), torch.optim.Adam([nn.Parameter(torch.zeros(1))]), path)
+        save(*first, path)
         if not path.exists(): return NOT_YET
-        whole, _ = _six_steps(save, load, path, stop=False)
-        stopped, same = _six_steps(save, load, path, stop=True)
-    if not same: return "Hint: right after loading, the weights are not those that were saved."
-    if not all(torch.equal(a, b) for a, b in zip(whole.parameters(), stopped.parameters())):
+        load(*second, path)
+    if not torch.equal(parameters_to_vector(second[0].parameters()), saved):
+        return "Hint: right after loading, the weights are not those that were saved."
+    if not torch.equal(_three_steps(*first, seed=1), _three_steps(*second, seed=1)):
         return "Hint: the weights came back, but the steps after it differ. What else does Adam remember?"
     return "Right: to the last bit. Lightning's checkpoints keep the epoch and the place in it, too."

@@ -6,34 +6,30 @@
 __all__ = ['check_forms', 'check_case', 'likely', 'check_digits', 'check_look', 'check_wishes']
 
 # %% ../../nbs/library/exercises/your_own_hand.ipynb #8013dc26
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
-from .hints import attempt, hinting
+from .hints import attempt, hinting, verdict_of_cases
 from ..metadata.emnist import CHARACTERS, INVERSE_MAPPING
 from ..reading.characters import probabilities
-from ..reading.hands import LABELS, World, samples_of, share_right
+from ..reading.hands import LABELS, samples_of, share_right
 from ..reading.remedies import learn_hand
 
 # %% ../../nbs/library/exercises/your_own_hand.ipynb #6ea4bcc0
 @hinting
-def check_forms(boxes: int, forms: int) -> str:
+def check_forms(boxes, forms):
     "How many boxes and forms five of each character need"
     if boxes != 5 * len(CHARACTERS): return "Hint: digits, capitals and small letters are 62 characters."
-    if forms != -(-boxes // 32): return "Hint: a form that is begun is a form."
+    if forms != 10: return "Hint: a form that is begun is a form."
     return "Right: the last of the ten forms is not full."
 
 # %% ../../nbs/library/exercises/your_own_hand.ipynb #2e1217ea
 @hinting
-def check_case(answer: Callable[[str, float], Any]) -> str:
-    "Which letters their height makes capitals"
-    for arguments, expected in {("u", 125): "U", ("U", 80): "u", ("a", 125): "a", ("7", 80): "7", ("y", 125): "y"}.items():
-        found, hint = attempt(answer, *arguments)
-        if hint: return hint
-        if found != expected: return f"Hint: {arguments} should give {expected!r}, yours gives {found!r}."
-    return "Right. decode does the same with the heights that it finds in a line, and with a little doubt."
+def check_case(answer):
+    "Does answer(character, height) say which letters their height makes capitals?"
+    cases = {("u", 125): "U", ("U", 80): "u", ("a", 125): "a", ("7", 80): "7", ("y", 125): "y"}
+    thought = "only letters whose two forms have the same shape are told by their height"
+    return verdict_of_cases(answer, [(inputs, expected, thought) for inputs, expected in cases.items()],
+                            "Right. decode does the same with the heights that it finds in a line, and with a little doubt.")
 
 # %% ../../nbs/library/exercises/your_own_hand.ipynb #ac51a8a4
 def likely(places: list[dict[str, float]]) -> torch.Tensor:
@@ -45,41 +41,39 @@ def likely(places: list[dict[str, float]]) -> torch.Tensor:
 
 
 @hinting
-def check_digits(answer: Callable[[torch.Tensor], Any]) -> str:
-    "The most likely number"
-    found, hint = attempt(answer, likely([{"O": 0.8, "0": 0.1}, {"l": 0.7, "1": 0.2}, {"S": 0.6, "5": 0.3}, {"7": 0.9}]))
-    if hint: return hint
+def check_digits(answer):
+    "Is answer(probabilities (N, 83)) the most likely number?"
+    scrawl = likely([{"O": 0.8, "0": 0.1}, {"l": 0.7, "1": 0.2}, {"S": 0.6, "5": 0.3}, {"7": 0.9}])
+    found = attempt(answer, scrawl, kind=str)
     if found == "OlS7": return "Hint: these are the likeliest characters. Which columns are digits?"
-    if not isinstance(found, str) or found != "0157": return f"Hint: 'OlS7' should become '0157', yours is {found!r}."
+    if found != "0157": return f"Hint: 'OlS7' should become '0157', yours is {found!r}."
     return "Right. In MAPPING the digits follow the four special tokens."
 
 # %% ../../nbs/library/exercises/your_own_hand.ipynb #0f26e48b
 @hinting
-def check_look(answer: Callable[[torch.nn.Module, torch.Tensor], Any], model: torch.nn.Module, world: World) -> str:
-    "Several looks against one, on four samples of each character of `world`"
+def check_look(answer, model, world):
+    "Does answer(model, images) take several looks? Against one, on four samples of each character of `world`"
     images, labels = samples_of(world, 4)
     torch.manual_seed(0)
-    found, hint = attempt(answer, model, images, kind=torch.Tensor)
-    if hint: return hint
+    found = attempt(answer, model, images, shape=(len(images), 83))
     single = probabilities(images, model)
-    if tuple(found.shape) != (len(images), 83): return f"Hint: one row of 83 for each image, yours is {tuple(found.shape)}."
     if not torch.allclose(found.sum(1), torch.ones(len(images)), atol=1e-3): return "Hint: the mean of the looks sums to 1."
     if torch.allclose(found, single, atol=1e-6): return "Hint: where is augment?"
     often, once = ((LABELS[p[:, LABELS].argmax(1)] == labels).float().mean().item() for p in (found, single))
     return f"Right: {once:.3f} with one look, {often:.3f} with several: {'better' if often > once else 'no better'} here."
 
-
+# %% ../../nbs/library/exercises/your_own_hand.ipynb #c02ed392
 @hinting
-def check_wishes(answer: Callable[[torch.nn.Module], Any], model: torch.nn.Module, world: World) -> str:
-    "What is learned from the samples that were asked for, against two of each, on others of the same hand"
-    chosen, hint = attempt(answer, model, kind=list)
-    if hint: return hint
+def check_wishes(answer, model, world):
+    "What is learned from the 124 samples that answer(model) asks for, against two of each, on others of the same hand"
+    chosen = attempt(answer, model, kind=list)
     if len(chosen) != 124 or not set(chosen) <= set(CHARACTERS): return "Hint: a list of 124 characters out of CHARACTERS."
     if max(map(chosen.count, chosen)) > 20: return "Hint: at most 20 of each."
-    of = [(world[1] == label).nonzero()[:, 0] for label in LABELS]
+    images, labels = world
+    of = [(labels == label).nonzero()[:, 0] for label in LABELS]
     rows = torch.stack([of[CHARACTERS.index(c)][chosen[:k].count(c) % 15] for k, c in enumerate(chosen)])
     others = torch.cat([places[20:] for places in of])                 # nobody learns from these
-    wise, fair = (share_right(learn_hand(model, x, y), (world[0][others], world[1][others]))
-                  for x, y in ((world[0][rows], world[1][rows]), samples_of(world, 2)))
-    verdict = "well chosen." if wise > fair else "two of each are no worse."
-    return f"Right: {wise:.3f} with your choice, {fair:.3f} with two of each: {verdict}"
+    wise, fair = (share_right(learn_hand(model, *samples), (images[others], labels[others]))
+                  for samples in ((images[rows], labels[rows]), samples_of(world, 2)))
+    verdict = "well chosen" if wise > fair else "two of each are no worse"
+    return f"Right: {wise:.3f} with your choice, {fair:.3f} with two of each: {verdict}."

@@ -19,7 +19,6 @@ from ..decoding import greedy_decode
 from ..errors import UserError
 from .base import BaseLitModel, LitArguments
 from .metrics import CharacterErrorRate, lengths_without_padding
-from ..metadata.emnist import MAPPING
 
 # %% ../../nbs/library/lit_models/ctc.ipynb #a91c70c3
 def check_texts(logits: Tensor, y: Tensor, blank: int, padding: int) -> Tensor:
@@ -78,10 +77,9 @@ class CTCLitModel(BaseLitModel):
 
     def __init__(self, model: nn.Module, args: Any = None) -> None:
         super().__init__(model, {**as_dict(args), "loss": CTCArguments.of(args).loss})  # said in the checkpoint, too
-        mapping = list((getattr(model, "data_config", None) or {}).get("mapping", MAPPING))
-        if "<B>" not in mapping or "<P>" not in mapping:
+        if not {"<B>", "<P>"} <= set(self.mapping):
             raise UserError("mapping: expected <B>, the blank, and <P>, padding, among the classes, as EMNISTLines has them")
-        self.blank_index = mapping.index("<B>")
+        self.blank_index = self.mapping.index("<B>")
 
     def metrics_for(self, stage: str) -> nn.Module:
         "Loss, lines without an error, and the character error rate"

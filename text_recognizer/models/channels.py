@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from .util import evaluating
 from ..progress import progress
 
 # %% ../../nbs/library/models/channels.ipynb #9e1c6be7
@@ -68,12 +69,7 @@ class Answers(NamedTuple):
 def maps_of(blocks: Sequence[nn.Module], images: torch.Tensor) -> torch.Tensor:
     "What blocks put out for images (N, C, H, W): (N, channels, h, w) on the CPU; the blocks stay as they were"
     stack = nn.Sequential(*blocks)
-    modes = {part: part.training for part in stack.modules()}
-    weight = next(stack.parameters())
-    try:
-        with torch.no_grad(): return stack.eval()(images.to(weight)).float().cpu()
-    finally:
-        for part, mode in modes.items(): part.training = mode
+    with evaluating(stack): return stack(images.to(next(stack.parameters()))).float().cpu()
 
 
 def strongest(blocks: Sequence[nn.Module], images: torch.Tensor, chunk: int = 128) -> Answers:

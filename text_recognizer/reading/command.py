@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: "Sequence[str] | None" = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     "Read the line, print it, say what was not sure; 0, or 2 and one line of explanation"
     args = make_parser().parse_args(arguments)
     try:

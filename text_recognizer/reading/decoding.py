@@ -13,10 +13,9 @@ from functools import cache
 
 import numpy as np
 
-from ..decoding import python_text
+from ..data.sentence_generator import BROWN_KEY, plain_words, python_text, read_words, words_path
 from ..errors import check_choice
 from ..metadata.emnist import MAPPING, NUM_SPECIAL_TOKENS
-from ..metadata.paths import data_dirname
 
 # %% ../../nbs/library/reading/decoding.ipynb #c1ee2609
 LEAST_SPACE, USUAL_SPACE, MOST_SPACE = 0.22, 0.34, 0.7  # of the line's height
@@ -32,7 +31,7 @@ def space_threshold(gaps: np.ndarray, height: int) -> float:
     return height * float(middles[np.where(possible, steps, -1).argmax()])
 
 # %% ../../nbs/library/reading/decoding.ipynb #abeb13da
-def pitch_of(middles: np.ndarray, height: int) -> "float | None":
+def pitch_of(middles: np.ndarray, height: int) -> float | None:
     "The distance of boxes in which characters with these `middles` (N,) stand, or None where they stand freely"
     steps = np.diff(middles)
     if len(steps) < 5: return None
@@ -83,23 +82,19 @@ def alike(name: str) -> np.ndarray:
     return np.array([other == _ALIKE[_NAMES.index(name)] for other in _ALIKE])
 
 
-_LETTER = np.array([ord(c.lower()) - 96 if c.isalpha() else 0 for c in _NAMES])
+_LETTER = np.array([ord(c.lower()) - 96 if c.isalpha() else 27 for c in _NAMES])
 ENGLISH = 0.6  # how much English counts, against what the network sees
 UNKNOWN = 2.5  # what a pair costs of which it knows nothing: about what a pair of letters costs on average
 
 
-def step_costs(before: "np.ndarray | None", now: np.ndarray, space: bool, prior: str) -> np.ndarray:
-    "Costs (B, N) that the candidates `now` (N,) follow those `before` (B,); with one row at the beginning of the line"
+def step_costs(before: np.ndarray | None, now: np.ndarray, space: bool, prior: str) -> np.ndarray:
+    "Costs (B, N) that the candidates `now` (N,) follow those `before` (B, 1), or (N,) that they begin a word or the line"
     fresh = before is None or space
-    habit = np.broadcast_to(_START[_KIND[now]], (1 if before is None else len(before), len(now))) if fresh \
-        else _CHANGE[_KIND[before][:, None], _KIND[now]]
+    habit = _START[_KIND[now]] if fresh else _CHANGE[_KIND[before], _KIND[now]]
     if prior != "english": return habit
-    pairs = english_pairs()
-    first = np.where(_LETTER[now] > 0, pairs[0, _LETTER[now]], UNKNOWN)
-    if before is None: return habit + ENGLISH * first
-    if space: return habit + ENGLISH * (np.where(_LETTER[before] > 0, pairs[_LETTER[before], 0], UNKNOWN)[:, None] + first)
-    between_letters = (_LETTER[before] > 0)[:, None] & (_LETTER[now] > 0)
-    return habit + ENGLISH * np.where(between_letters, pairs[_LETTER[before][:, None], _LETTER[now]], UNKNOWN)
+    pairs = np.pad(english_pairs(), (0, 1), constant_values=UNKNOWN)  # the last row and column are for all but letters
+    if not fresh: return habit + ENGLISH * pairs[_LETTER[before], _LETTER[now]]
+    return habit + ENGLISH * ((0 if before is None else pairs[_LETTER[before], 0]) + pairs[0, _LETTER[now]])
 
 # %% ../../nbs/library/reading/decoding.ipynb #17e0bdb8
 _SMALL, _HIGH = (np.array([c in group for c in _NAMES]) for group in ("aenr", "ABDEFGHLNRTbdfhklt23456789"))
@@ -109,12 +104,13 @@ TWIN_COST = 2.5
 
 def height_costs(chances: np.ndarray, heights: np.ndarray) -> np.ndarray:
     "What the `heights` (N,) of a line's characters add to the cost of each entry but the special ones: (N, 79)"
-    none, best = np.zeros((len(chances), len(_NAMES))), chances[:, NUM_SPECIAL_TOKENS:].argmax(1)
+    best = chances[:, NUM_SPECIAL_TOKENS:].argmax(1)
     small, high = heights[_SMALL[best]], heights[_HIGH[best]]
-    if not len(small) or not len(high) or np.median(small) > 0.82 * np.median(high): return none
+    if not len(small) or not len(high) or np.median(small) > 0.82 * np.median(high):
+        return np.zeros((len(chances), len(_NAMES)))
     middle = (np.median(small) + np.median(high)) / 2
     away = np.clip((heights - middle) / (0.15 * middle), -1, 1)[:, None] * TWIN_COST
-    return np.where(_HIGH_TWIN, np.maximum(-away, 0), 0) + np.where(_LOW_TWIN, np.maximum(away, 0), 0)
+    return np.maximum(-away * _HIGH_TWIN, 0) + np.maximum(away * _LOW_TWIN, 0)
 
 # %% ../../nbs/library/reading/decoding.ipynb #8b8ea4cc
 COMMON = 0.25  # how much it counts how common a word is
@@ -128,23 +124,22 @@ class Lexicon:
         for length in {len(word) for word in counts}:
             words = [word for word in counts if len(word) == length]
             letters = np.frombuffer("".join(words).encode(), np.uint8).reshape(-1, length) - ord("a")
-            self.words[length] = letters, np.log(total / np.array([counts[word] for word in words]))
+            self.words[length] = words, letters, np.log(total / np.array([counts[word] for word in words]))
 
     def holds(self, names: list[str], spaces: np.ndarray) -> np.ndarray:
         "For each of the characters `names` (N,) of a line, whether the word that it is in is known"
         words = "".join(" " * bool(space) + name for name, space in zip(names, spaces)).split()
         return np.repeat([word.lower() in self.known for word in words], [len(word) for word in words])
 
-    def best(self, costs: np.ndarray) -> "tuple[str, float]":
+    def best(self, costs: np.ndarray) -> tuple[str, float]:
         "The word that costs least, given what each of the 26 letters costs at each place (N, 26); and how much"
         if len(costs) not in self.words: return "", np.inf
-        letters, rarity = self.words[len(costs)]
+        words, letters, rarity = self.words[len(costs)]
         total = costs[np.arange(len(costs)), letters].sum(1) + COMMON * rarity
-        least = int(total.argmin())
-        return "".join(chr(ord("a") + k) for k in letters[least]), float(total[least])
+        return words[total.argmin()], float(total.min())
 
 
-def lexicon_of(prior: "str | Lexicon") -> "Lexicon | None":
+def lexicon_of(prior: str | Lexicon) -> Lexicon | None:
     "The lexicon that a prior is, or stands for, if any"
     return prior if isinstance(prior, Lexicon) else lexicon_at_hand() if prior == "words" else None
 
@@ -152,9 +147,7 @@ def lexicon_of(prior: "str | Lexicon") -> "Lexicon | None":
 @cache
 def lexicon_at_hand() -> Lexicon:
     "The lexicon of the Brown corpus, once sentences have been made of it, else of the text in every Python; nothing is fetched"
-    from text_recognizer.data.sentence_generator import BROWN_KEY, find_text, plain_words
-    kept = data_dirname() / "processed" / f"sentences-{BROWN_KEY}.txt"
-    words = find_text("brown").words if kept.is_file() else plain_words(python_text())
+    words = read_words(words_path(BROWN_KEY)) or plain_words(python_text())
     return Lexicon(bytes(words).decode("ascii"))
 
 # %% ../../nbs/library/reading/decoding.ipynb #70a31dfc
@@ -163,33 +156,32 @@ STRANGE, NAME = 5.5, 1.5     # what a word may cost more than what was read in i
 
 def known_words(names: list[str], spaces: np.ndarray, cost: np.ndarray, lexicon: Lexicon) -> dict[int, str]:
     "What letter a word of the lexicon has at a place, where it is taken for what was read as `names` (N,) at `cost` (N, 79)"
-    starts = [0, *(np.flatnonzero(spaces[1:]) + 1).tolist(), len(names)]
     found: dict[int, str] = {}
     letters = np.stack([cost[:, _LETTER == k].min(1) for k in range(1, 27)], 1)  # (N, 26)
-    for a, b in zip(starts, starts[1:]):
-        read = names[a:b]
-        if b - a < 2 or 2 * sum(c.isalpha() for c in read) < b - a or sum(c.isdigit() for c in read) > 1: continue
-        word, price = lexicon.best(letters[a:b])
-        as_read = sum(cost[at, _NAMES.index(c)] for at, c in zip(range(a, b), read))
-        if price < as_read + (NAME if any(c.isupper() for c in read) else STRANGE): found |= dict(zip(range(a, b), word))
+    for at in np.split(np.arange(len(names)), np.flatnonzero(spaces[1:]) + 1):
+        read = [names[k] for k in at]
+        if len(at) < 2 or 2 * sum(c.isalpha() for c in read) < len(at) or sum(c.isdigit() for c in read) > 1: continue
+        word, price = lexicon.best(letters[at])
+        as_read = sum(cost[k, _NAMES.index(c)] for k, c in zip(at, read))
+        if price < as_read + (NAME if any(c.isupper() for c in read) else STRANGE): found |= dict(zip(at.tolist(), word))
     return found
 
 
 def cheapest_names(cost: np.ndarray, spaces: np.ndarray, prior: str) -> list[str]:
     "The cheapest way through the places of a line, given what each entry costs there (N, 79)"
     likely = np.argsort(cost, 1)[:, :MOST_LIKELY]
-    total, back = cost[0, likely[0]] + step_costs(None, likely[0], False, prior)[0], []
+    total, back = cost[0, likely[0]] + step_costs(None, likely[0], False, prior), []
     for at in range(1, len(likely)):
-        steps = total[:, None] + step_costs(likely[at - 1], likely[at], bool(spaces[at]), prior)
+        steps = total[:, None] + step_costs(likely[at - 1, :, None], likely[at], spaces[at], prior)
         back.append(steps.argmin(0))
         total = steps.min(0) + cost[at, likely[at]]
-    path = [int(total.argmin())]
-    for choice in reversed(back): path.append(int(choice[path[-1]]))
+    path = [total.argmin()]
+    for choice in reversed(back): path.append(choice[path[-1]])
     return [_NAMES[likely[at, k]] for at, k in enumerate(reversed(path))]
 
 
-def decode(chances: np.ndarray, spaces: np.ndarray, prior: "str | Lexicon" = "words",
-           heights: "np.ndarray | None" = None) -> list[str]:
+def decode(chances: np.ndarray, spaces: np.ndarray, prior: str | Lexicon = "words",
+           heights: np.ndarray | None = None) -> list[str]:
     "The characters of a line, given the network's chances (N, 83), which of them follow a space (N,), and their heights (N,)"
     lexicon = lexicon_of(prior)
     prior = "english" if lexicon else check_choice("prior", prior, PRIORS)
@@ -199,6 +191,6 @@ def decode(chances: np.ndarray, spaces: np.ndarray, prior: "str | Lexicon" = "wo
     if prior == "none": return [_NAMES[k] for k in cost.argmin(1)]
     if heights is not None: cost = cost + height_costs(chances, heights)
     names = cheapest_names(cost, spaces, prior)
-    words = known_words(names, np.asarray(spaces), cost, lexicon) if lexicon else {}
-    for at, letter in words.items(): cost[at, _LETTER != ord(letter) - 96] = np.inf
-    return cheapest_names(cost, spaces, prior) if words else names
+    if not lexicon: return names
+    for at, letter in known_words(names, spaces, cost, lexicon).items(): cost[at, _LETTER != ord(letter) - 96] = np.inf
+    return cheapest_names(cost, spaces, prior)

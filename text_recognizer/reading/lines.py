@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_PIECES', 'WIDEST', 'WIDEST_GAP', 'GAP_COST', 'CUT_COST', 'LEAST', 'LEAST_OF_LINE', 'UNSURE', 'GUESSED',
-           'spans_of', 'pictures_of', 'costs_of', 'cheapest', 'mean_chances', 'Cut', 'cut_line', 'Character', 'Reading',
-           'joined_in', 'notes_of', 'reading_of', 'read_line']
+           'spans_of', 'pictures_of', 'costs_of', 'cheapest', 'mean_chances', 'Cut', 'cuts_of_line', 'Character',
+           'Reading', 'joined_in', 'notes_of', 'reading_of', 'read_line']
 
 # %% ../../nbs/library/reading/lines.ipynb #2655897d
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ import torch
 
 from ..errors import UserError
 from ..metadata.emnist import MAPPING, NUM_SPECIAL_TOKENS
-from .characters import normalise_one, probabilities
+from .characters import best_guesses, normalise_one, probabilities
 from .decoding import Lexicon, alike, decode, lexicon_of, spaces_before
 from .images import load_image
 from .ink import ink_of, without_edges
 from .line_network import read_frames, span_chances
-from .parts import FEW, MANY, THRESHOLDS, Cutting, Pieces, picture_of, pieces_of
+from .parts import FEW, MANY, THRESHOLDS, Pieces, picture_of, pieces_of
 from .pretrained import load_pretrained, shared_pretrained
-from .straighten import LINE_HEIGHT, MARGIN, Straight, straighten
+from .straighten import LINE_HEIGHT, MARGIN, NO_LINE, Straight, straighten
 
 # %% ../../nbs/library/reading/lines.ipynb #ceefdefb
 MOST_PIECES = 4    # of one character
@@ -46,21 +46,20 @@ def spans_of(pieces: Pieces) -> list[tuple[int, int]]:
     return spans
 
 # %% ../../nbs/library/reading/lines.ipynb #d628c3cf
-def pictures_of(pieces: Pieces, spans: "list[tuple[int, int]]") -> torch.Tensor:
-    "float32 (N, 28, 28): each span as EMNIST would have it"
-    line = (float(MARGIN), float(MARGIN + pieces.height))
-    done = []
+def pictures_of(pieces: Pieces, spans: list[tuple[int, int]], made: dict[tuple, np.ndarray] | None = None) -> torch.Tensor:
+    "float32 (N, 28, 28): each span as EMNIST would have it; those that were `made` before are not made again"
+    made, keys = {} if made is None else made, []
     for first, last in spans:
-        x0, y0 = np.maximum(pieces.boxes[first:last, :2].min(0) - 1, 0)
-        done.append(normalise_one(picture_of(pieces, first, last), (line[0] - y0, line[1] - y0)))
-    return torch.from_numpy(np.stack(done))
+        ink, top = picture_of(pieces, first, last), MARGIN - max(int(pieces.boxes[first:last, 1].min()) - 1, 0)  # of the line
+        keys.append((top, ink.shape, ink.tobytes()))
+        if keys[-1] not in made: made[keys[-1]] = normalise_one(ink, (top, top + pieces.height))
+    return torch.from_numpy(np.stack([made[key] for key in keys]))
 
 # %% ../../nbs/library/reading/lines.ipynb #5dd1b407
 LEAST, LEAST_OF_LINE = 1e-4, 1e-3  # what a network has never seen is unlikely, not impossible
 
 
-def costs_of(pieces: Pieces, spans: "list[tuple[int, int]]", chances: np.ndarray,
-             of_line: "np.ndarray | None" = None) -> np.ndarray:
+def costs_of(pieces: Pieces, spans: list[tuple[int, int]], chances: np.ndarray, of_line: np.ndarray | None = None) -> np.ndarray:
     """What each span costs as a character: how unlikely the network finds it, gaps inside it, ink cut at its left.
 
     `chances` (N, 83) are those of the network for characters, `of_line` those of the one for lines, if it is to help."""
@@ -77,7 +76,7 @@ def costs_of(pieces: Pieces, spans: "list[tuple[int, int]]", chances: np.ndarray
     return cost
 
 # %% ../../nbs/library/reading/lines.ipynb #e84e39aa
-def cheapest(count: int, spans: "list[tuple[int, int]]", costs: np.ndarray) -> list[int]:
+def cheapest(count: int, spans: list[tuple[int, int]], costs: np.ndarray) -> list[int]:
     "The spans that cover all pieces once at the least cost together, by number, from left to right"
     best, back = np.r_[0.0, np.full(count, np.inf)], np.full(count + 1, -1)
     for k in np.argsort([first for first, _ in spans], kind="stable"):
@@ -106,21 +105,27 @@ class Cut(NamedTuple):
     cost: float
 
 
-def cut_line(ink: np.ndarray, model: torch.nn.Module, threshold: float, cutting: Cutting = FEW,
-             frames: "np.ndarray | None" = None) -> "Cut | None":
-    """The cheapest cut of a straight line (H, W), or None where it is empty.
+def cuts_of_line(ink: np.ndarray, model: torch.nn.Module, frames: np.ndarray | None = None) -> list[Cut]:
+    """The cheapest cut of a straight line (H, W) for each way to find its pieces, but for ways that find none.
 
     `model` reads characters; `frames` are the log-probabilities (83, S) of a network that reads lines, if it is to help."""
-    pieces = pieces_of(ink, LINE_HEIGHT, threshold, cutting)
-    spans = spans_of(pieces)
-    if not spans: return None
-    pictures = pictures_of(pieces, spans)
-    chances = probabilities(pictures, model).numpy()
-    of_line = None if frames is None else span_chances(frames, pieces, spans)
-    costs = costs_of(pieces, spans, chances, of_line)
-    if of_line is not None: chances = mean_chances(chances, of_line)
-    path = cheapest(len(pieces.boxes), spans, costs)
-    return Cut(pieces, [spans[k] for k in path], pictures[path].numpy(), chances[path], float(costs[path].sum()))
+    ways = [pieces_of(ink, LINE_HEIGHT, threshold, cutting)
+            for cutting in ([FEW] if frames is None else [FEW, MANY]) for threshold in THRESHOLDS]
+    tried = [(pieces, spans_of(pieces)) for pieces in ways if len(pieces.boxes)]
+    if not tried: return []
+    made: dict[tuple, np.ndarray] = {}
+    pictures = torch.cat([pictures_of(*way, made) for way in tried]).numpy()
+    new, places = np.unique(pictures.reshape(len(pictures), -1), axis=0, return_inverse=True)  # most are the same in all ways
+    all_chances = probabilities(torch.from_numpy(new), model).numpy()[places.ravel()]
+    cuts, end = [], 0
+    for pieces, spans in tried:
+        start, end = end, end + len(spans)
+        chances, of_line = all_chances[start:end], None if frames is None else span_chances(frames, pieces, spans)
+        costs = costs_of(pieces, spans, chances, of_line)
+        if of_line is not None: chances = mean_chances(chances, of_line)
+        path = cheapest(len(pieces.boxes), spans, costs)
+        cuts.append(Cut(pieces, [spans[k] for k in path], pictures[start:end][path], chances[path], float(costs[path].sum())))
+    return cuts
 
 # %% ../../nbs/library/reading/lines.ipynb #34455a1c
 @dataclass(frozen=True)
@@ -146,11 +151,6 @@ class Reading:
     ink: np.ndarray = field(repr=False)
 
     def __str__(self) -> str: return self.text
-
-    @property
-    def heights(self) -> np.ndarray:
-        "How high each character is, as a share of the line's height"
-        return np.array([c.box[3] - c.box[1] for c in self.characters]) / self.pieces.height
 
 # %% ../../nbs/library/reading/lines.ipynb #fdd3739d
 UNSURE = 0.5  # a guess: the network gives a character, with all that look alike, no more than this, and its word is unknown
@@ -181,25 +181,24 @@ def notes_of(straight: Straight, count: int, joined: int, guessed: list[str]) ->
     return notes
 
 # %% ../../nbs/library/reading/lines.ipynb #4db160f1
-def reading_of(grey: np.ndarray, ink: np.ndarray, straight: Straight, cut: Cut, prior: "str | Lexicon") -> Reading:
+def reading_of(grey: np.ndarray, ink: np.ndarray, straight: Straight, cut: Cut, prior: str | Lexicon) -> Reading:
     "The reading of a line that is cut into characters"
     boxes = np.array([[*cut.pieces.boxes[a:b, :2].min(0), *cut.pieces.boxes[a:b, 2:].max(0)] for a, b in cut.path])
     spaces = spaces_before(boxes, cut.pieces.height)
     names = decode(cut.chances, spaces, prior, (boxes[:, 3] - boxes[:, 1]) / cut.pieces.height)
-    drawn = cut.chances[:, NUM_SPECIAL_TOKENS:] / np.maximum(cut.chances[:, NUM_SPECIAL_TOKENS:].sum(1, keepdims=True), 1e-9)
-    best = np.argsort(-drawn, 1)[:, :3]
-    guesses = [[(MAPPING[NUM_SPECIAL_TOKENS + k], float(row[k])) for k in top] for row, top in zip(drawn, best)]
-    characters = [Character(*each) for each in zip(names, map(tuple, boxes.tolist()), cut.pictures, guesses, spaces.tolist())]
+    characters = [Character(*each) for each in zip(names, map(tuple, boxes.tolist()), cut.pictures,
+                                                   best_guesses(cut.chances), spaces.tolist())]
     text = "".join(" " * c.space_before + c.text for c in characters)
-    sure = np.array([row[alike(name)].sum() for name, row in zip(names, drawn)])
+    drawn = cut.chances[:, NUM_SPECIAL_TOKENS:]
+    sure = np.array([row[alike(name)].sum() / row.sum() for name, row in zip(names, drawn)])
     known = lexicon.holds(names, spaces) if (lexicon := lexicon_of(prior)) else np.zeros(len(names), bool)
     guessed = [name for name, share, of_word in zip(names, sure, known) if share < UNSURE and not of_word]
     notes = notes_of(straight, len(names), joined_in(cut, sure), guessed)
     return Reading(text, characters, notes, straight, cut.pieces, cut.chances, grey, ink)
 
 # %% ../../nbs/library/reading/lines.ipynb #32f70163
-def read_line(image: Any, model: "torch.nn.Module | None" = None, show: bool = False, prior: "str | Lexicon" = "words",
-              line_model: "torch.nn.Module | None" = None) -> Reading:
+def read_line(image: Any, model: torch.nn.Module | None = None, show: bool = False, prior: str | Lexicon = "words",
+              line_model: torch.nn.Module | None = None) -> Reading:
     """Read one line of writing in a picture: a path, an array or tensor (H, W) or (H, W, 3), or a Pillow image.
 
     `model` reads characters and `line_model`, with its help, lines: the package's own where none is given; a `model` of yours
@@ -207,13 +206,11 @@ def read_line(image: Any, model: "torch.nn.Module | None" = None, show: bool = F
     and digits), "english" (which letter follows which, too), "words" (of the text at hand) or a `Lexicon`.
     Made for separate letters: documents and joined writing are for an OCR engine."""
     grey = load_image(image)
-    ink = without_edges(ink_of(grey)[0])
+    ink = without_edges(ink_of(grey))
     straight = straighten(ink)
     if model is None: model, line_model = shared_pretrained(), line_model or shared_pretrained("line")
-    frames = None if line_model is None else read_frames(straight.ink, line_model)
-    ways = [(threshold, cutting) for cutting in ([FEW] if frames is None else [FEW, MANY]) for threshold in THRESHOLDS]
-    cuts = [cut for way in ways if (cut := cut_line(straight.ink, model, *way, frames))]
-    if not cuts: raise UserError("image: expected a line of writing, found only specks; take the picture closer")
+    cuts = cuts_of_line(straight.ink, model, None if line_model is None else read_frames(straight.ink, line_model))
+    if not cuts: raise UserError(NO_LINE)
     reading = reading_of(grey, ink, straight, min(cuts, key=lambda cut: cut.cost), prior)
     if show:
         from text_recognizer.reading.steps import draw_reading

@@ -11,12 +11,12 @@ import json
 import sys
 from functools import cache, cached_property
 from importlib.resources import files
-from io import BytesIO
 from typing import Any
 
 import torch
 
 from ..errors import UserError
+from ..plotting import as_png
 from .form import PEN, WIDEST, Form, Seen
 from .sheet import changes_of, check_sheet, merged
 
@@ -92,6 +92,5 @@ class HandwritingPad(Form):
         bundle, about = given if isinstance(given, tuple) else (given, {})  # Colab needs what is said about it
         picture = {}
         if "google.colab" not in sys.modules:
-            self.figure().savefig(page := BytesIO(), format="png", dpi=80)
-            picture["image/png"] = base64.b64encode(page.getvalue()).decode()
+            picture["image/png"] = base64.b64encode(as_png(self.figure(), dpi=80)).decode()
         return {**bundle, **picture, "text/plain": repr(self)}, about

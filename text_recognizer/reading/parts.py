@@ -28,22 +28,20 @@ class Pieces(NamedTuple):
 # %% ../../nbs/library/reading/parts.ipynb #7030764b
 def connected(ink: np.ndarray, height: int, threshold: float = THRESHOLDS[0]) -> tuple[np.ndarray, int]:
     "A number for each inked pixel (H, W), 0 for paper, the same for what hangs together; and how many there are"
-    from scipy.ndimage import gaussian_filter, label, maximum, sum_labels
+    from scipy.ndimage import gaussian_filter, label, maximum
     smooth = gaussian_filter(ink, height / 60)
     grain = 1.4826 * float(np.median(np.abs(ink[:6] - np.median(ink[:6]))))  # of the margin, which is paper
     numbers, count = label(smooth > max(threshold, min(4 * grain, SURE)), np.ones((3, 3)))
-    if not count: return numbers, 0
-    all_of = np.arange(1, count + 1)
-    keep = (sum_labels(numbers > 0, numbers, all_of) >= SPECK * height**2) & (maximum(smooth, numbers, all_of) >= SURE)
-    new = np.r_[0, np.where(keep, keep.cumsum(), 0)]
-    return new[numbers], int(keep.sum())
+    keep = np.bincount(numbers.ravel(), minlength=count + 1) >= SPECK * height**2
+    keep[0], keep[1:] = False, keep[1:] & (maximum(smooth, numbers, np.arange(1, count + 1)) >= SURE)
+    return np.where(keep, keep.cumsum(), 0)[numbers], int(keep.sum())
 
 
 def boxes_of(numbers: np.ndarray, count: int) -> np.ndarray:
     "x0, y0, x1, y1 of each of the numbers 1 to `count`, int (count, 4)"
     from scipy.ndimage import find_objects
-    found = find_objects(numbers, count)
-    return np.array([(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in found], int).reshape(-1, 4)
+    boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in find_objects(numbers, count)]
+    return np.array(boxes, int).reshape(-1, 4)
 
 # %% ../../nbs/library/reading/parts.ipynb #fbcab767
 STACKED = 0.6  # parts that share this share of the narrower one's columns belong together
@@ -54,26 +52,22 @@ LEANING = 0.15  # of the line's height: how far a dot may stand beside the i it 
 def bodies_of(dot: np.ndarray, boxes: np.ndarray, height: int) -> np.ndarray:
     "Which of the boxes (P, 4) may be the body of a slanted i or j whose dot is the box `dot`: their numbers"
     wide, high = dot[2] - dot[0], dot[3] - dot[1]
-    if max(wide, high) >= DOT * height: return np.zeros(0, int)
-    beside = np.maximum(boxes[:, 0] - dot[2], dot[0] - boxes[:, 2])
-    slender, below = boxes[:, 2] - boxes[:, 0] < 2 * DOT * height, dot[3] <= boxes[:, 1] + 0.06 * height
-    return np.flatnonzero(slender & below & (boxes[:, 3] - boxes[:, 1] > high) & (beside < LEANING * height))
+    left, top, right, bottom = boxes.T
+    near = np.maximum(left - dot[2], dot[0] - right) < LEANING * height
+    slender, below = right - left < 2 * DOT * height, dot[3] <= top + 0.06 * height
+    return np.flatnonzero((max(wide, high) < DOT * height) & slender & below & (bottom - top > high) & near)
 
 # %% ../../nbs/library/reading/parts.ipynb #c01eb696
 def stacked(boxes: np.ndarray, height: int) -> np.ndarray:
     "For each box (P, 4) the number of its stack, int (P,): boxes above each other share one"
-    stack = np.arange(len(boxes))
-    order = np.argsort(boxes[:, 0]) if len(boxes) else stack
-    for k, i in enumerate(order):
-        for j in order[k + 1 :]:
-            if boxes[j, 0] >= boxes[i, 2]: break
-            shared = min(boxes[i, 2], boxes[j, 2]) - boxes[j, 0]
-            narrower = min(boxes[i, 2] - boxes[i, 0], boxes[j, 2] - boxes[j, 0])
-            if shared >= STACKED * narrower: stack[stack == stack[j]] = stack[i]
-    for i, dot in enumerate(boxes):
-        if (stack == stack[i]).sum() > 1: continue
-        bodies = bodies_of(dot, boxes, height)
-        if len(bodies): stack[i] = stack[bodies[np.abs(boxes[bodies][:, [0, 2]].sum(1) - dot[[0, 2]].sum()).argmin()]]
+    from scipy.sparse.csgraph import connected_components
+    left, _, right, _ = boxes.T
+    shared = np.minimum.outer(right, right) - np.maximum.outer(left, left)
+    stack = connected_components(shared >= STACKED * np.minimum.outer(right - left, right - left))[1]
+    for i in np.flatnonzero(np.bincount(stack)[stack] == 1):
+        bodies = bodies_of(boxes[i], boxes, height)
+        if len(bodies) and (stack == stack[i]).sum() == 1:  # nothing has joined it meanwhile
+            stack[i] = stack[bodies[np.abs((left + right)[bodies] - left[i] - right[i]).argmin()]]
     return stack
 
 # %% ../../nbs/library/reading/parts.ipynb #ac9e5176
@@ -117,16 +111,12 @@ def pieces_of(ink: np.ndarray, height: int, threshold: float = THRESHOLDS[0], cu
     "The pieces of a straight line (H, W) whose writing is `height` pixels high, where what is above `threshold` may be ink"
     from scipy.ndimage import grey_dilation
     numbers, count = connected(ink, height, threshold)
-    boxes = boxes_of(numbers, count)
-    stacks = np.unique(stacked(boxes, height), return_inverse=True)[1]
+    stacks = np.unique(stacked(boxes_of(numbers, count), height), return_inverse=True)[1]
     numbers = np.r_[0, stacks + 1][numbers]
-    boxes = boxes_of(numbers, int(stacks.max(initial=-1)) + 1)
-    owner, part = cut_pieces(numbers, boxes, height, cutting)
+    owner, part = cut_pieces(numbers, boxes_of(numbers, stacks.max(initial=-1) + 1), height, cutting)
     boxes = boxes_of(owner, len(part))
     order = np.argsort((boxes[:, 0] + boxes[:, 2]) / 2, kind="stable")
-    place = np.empty(len(part) + 1, int)
-    place[0], place[order + 1] = 0, np.arange(1, len(part) + 1)
-    owner = place[owner]
+    owner = np.r_[0, np.argsort(order) + 1][owner]
     spread = grey_dilation(owner, footprint=np.ones((3, 3)))  # the soft edge of a stroke belongs to it
     owner = np.where(owner > 0, owner, spread)
     return Pieces(np.where(owner > 0, ink, 0), owner.astype(np.int32) - 1, boxes[order], part[order], height)

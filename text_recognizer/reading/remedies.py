@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..data.augment import augment
-from ..data.glyphs.draw import draw_glyphs
 from ..errors import UserError, check_integer
-from ..metadata.emnist import CHARACTERS, INVERSE_MAPPING, NUM_SPECIAL_TOKENS
-from .form import Form
+from .form import Form, labels_of
+from .hands import drawn
 
 # %% ../../nbs/09_your_own_hand.ipynb #9bb39e86
 Part = tuple[torch.Tensor, torch.Tensor, float]  # images (N, 1, 28, 28), labels (N,), share
@@ -34,10 +33,11 @@ def train_on(model: nn.Module, parts: Sequence[Part], steps: int = 400, strength
     with torch.random.fork_rng():
         torch.manual_seed(seed)                                       # for dropout and augment
         for _ in range(total):
-            rows = [torch.randint(len(y), (round(batch_size * share),), generator=generator)
-                    for _, y, share in parts]
-            x = torch.cat([part[0][row] for part, row in zip(parts, rows)])
-            y = torch.cat([part[1][row] for part, row in zip(parts, rows)])
+            batch = []
+            for images, labels, share in parts:
+                rows = torch.randint(len(labels), (round(batch_size * share),), generator=generator)
+                batch.append((images[rows], labels[rows]))
+            x, y = map(torch.cat, zip(*batch))
             loss = F.cross_entropy(model(augment(x, strength)), y)
             optimizer.zero_grad()
             loss.backward()
@@ -53,21 +53,15 @@ def learn_hand(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, ste
     if images.ndim != 4 or not images.is_floating_point() or not 0 < len(images) == len(labels):
         raise UserError("images: expected floats (N, 1, 28, 28), N at least 1, and as many labels, "
                         f"got {found}")
-    characters = torch.tensor([INVERSE_MAPPING[c] for c in CHARACTERS]).repeat(30)
-    first = 10_000 + 1000 * check_integer("seed", seed)
-    writers = first + torch.arange(30).repeat_interleave(len(CHARACTERS))
-    others = draw_glyphs(characters, writers)[:, None].float() / 255
-    parts = [(images, labels, 0.5), (others, characters, 0.5)]
+    others = drawn(30, 10_000 + 1000 * check_integer("seed", seed))
+    parts = [(images, labels, 0.5), (*others, 0.5)]
     return train_on(copy.deepcopy(model), parts, steps, strength, lr, seed=seed)
 
 # %% ../../nbs/09_your_own_hand.ipynb #c3e6cece
 def samples(form: Form, text: str) -> tuple[torch.Tensor, torch.Tensor]:
     "Images (N, 1, 28, 28) of a form's filled boxes, and labels (N,) from `text`, spaces aside"
-    characters, images = text.replace(" ", ""), form.images
-    if foreign := [c for c in characters if INVERSE_MAPPING.get(c, 0) < NUM_SPECIAL_TOKENS]:
-        raise UserError(f"text: expected characters of EMNIST's mapping, found {foreign[0]!r}; "
-                        "wipe its box and leave it out")
-    if len(characters) != len(images):
+    images, labels = form.images, labels_of(text)
+    if len(labels) != len(images):
         raise UserError(f"text: expected one character for each of {len(images)} filled boxes, got "
-                        f"{len(characters)}; say what stands in each, from left to right")
-    return images, torch.tensor([INVERSE_MAPPING[c] for c in characters], dtype=torch.int64)
+                        f"{len(labels)}; say what stands in each, from left to right")
+    return images, labels

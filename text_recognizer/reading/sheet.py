@@ -30,23 +30,22 @@ def play(events: list[Event]) -> dict[int, Strokes]:
 
 def is_event(event: object, boxes: int) -> bool:
     "Can this happen on a form with so many boxes?"
-    if not isinstance(event, list): return False
-    if not all(type(value) is int and abs(value) <= 100 * max(BOX) for value in event): return False
+    if not isinstance(event, list) or not all(type(value) is int and abs(value) <= 100 * max(BOX) for value in event):
+        return False
     return not event or 0 <= event[0] < boxes and len(event) % 2 == 1
 
 # %% ../../nbs/library/reading/sheet.ipynb #5b1e7a02
 Sheet = dict[str, Event | None]  # events by their numbers; None was taken back
 
 
-def standing(sheet: Sheet) -> list[str]:
-    "The numbers of the events that were not taken back, in their order"
-    return sorted((number for number, event in sheet.items() if event is not None), key=float)
+def standing(sheet: Sheet) -> dict[str, Event]:
+    "The events that were not taken back, by number and in their order"
+    return {number: event for number in sorted(sheet, key=float) if (event := sheet[number]) is not None}
 
 
 def merged(one: Sheet, other: Sheet) -> Sheet:
     "All that happened on either sheet; what was taken back on one of them is taken back"
-    gone = {number: None for sheet in (one, other) for number, event in sheet.items() if event is None}
-    return {**one, **other, **gone}
+    return {**one, **other, **{number: None for number, event in one.items() if event is None}}
 
 
 def changes_of(sheet: Sheet) -> int:

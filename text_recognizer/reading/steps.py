@@ -18,32 +18,28 @@ COLOURS = [PALETTE.blue, PALETTE.orange, PALETTE.green, PALETTE.vermilion, PALET
 PER_ROW = 16
 
 
-def tinted(pieces: Any, boxes: "list[tuple[int, int, int, int]]") -> np.ndarray:
+def tinted(pieces: Any, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
     "RGB (H, W, 3): the line's ink on white, each of the characters in `boxes` in a colour that its neighbours do not have"
     from matplotlib.colors import to_rgb
-    middles = (pieces.boxes[:, [0, 2]].mean(1), pieces.boxes[:, [1, 3]].mean(1))
-    colour = np.ones((len(pieces.boxes) + 1, 3))
+    x, y = pieces.boxes.reshape(-1, 2, 2).mean(1).T  # the pieces' middles
+    colour = np.ones((len(pieces.boxes) + 1, 3))     # the last is the paper's
     for number, (x0, y0, x1, y1) in enumerate(boxes):
-        inside = (middles[0] >= x0) & (middles[0] <= x1) & (middles[1] >= y0) & (middles[1] <= y1)
+        inside = (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
         colour[:-1][inside] = to_rgb(COLOURS[number % len(COLOURS)])
-    strength = np.where(pieces.owner >= 0, pieces.ink, 0)[..., None]
-    return 1 - strength * (1 - colour[pieces.owner])
+    return 1 - pieces.ink[..., None] * (1 - colour[pieces.owner])
 
 # %% ../../nbs/library/reading/steps.ipynb #2d773c9e
-def _picture(ax: Any, image: np.ndarray, title: str, **options: Any) -> None:
-    ax.imshow(image, interpolation="nearest", **options)
+def _picture(ax: Any, image: np.ndarray, title: str = "", aspect: str = "equal") -> None:
+    ax.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=1, aspect=aspect)
     ax.set_title(title, fontsize=10, loc="left")
     ax.set_axis_off()
 
 
 def _strip(characters: list, columns: int) -> np.ndarray:
     "The characters' images side by side, (28 rows, 28 * columns), with a grey line between them"
-    strip = np.full((28, 28 * columns), 0.0, np.float32)
-    for at, character in enumerate(characters):
-        strip[:, 28 * at : 28 * at + 28] = character.image
-        strip[:, 28 * at + 27] = 0.4
-    strip[:, 28 * len(characters) :] = 1
-    return strip
+    strip = np.concatenate([character.image for character in characters], 1)
+    strip[:, 27::28] = 0.4
+    return np.pad(strip, ((0, 0), (0, 28 * columns - strip.shape[1])), constant_values=1)
 
 
 def _guesses(ax: Any, characters: list, columns: int) -> None:
@@ -61,24 +57,21 @@ def _guesses(ax: Any, characters: list, columns: int) -> None:
 def draw_reading(reading: Any) -> Any:
     "A figure of all steps of a `Reading`: the picture, its ink, the straight line in pieces, and each character with its guesses"
     import matplotlib.pyplot as plt
-    count = len(reading.characters)
-    columns = -(-count // -(-count // PER_ROW))  # rows of equal length
-    rows = [reading.characters[at : at + columns] for at in range(0, count, columns)]
-    wide = 10.0
-    heights = [max(0.5, min(2.2, wide * image.shape[0] / image.shape[1]))
-               for image in (reading.grey, reading.ink, reading.straight.ink)]
-    for _ in rows: heights += [wide / max(columns, 8), 0.75]
-    figure, axes = plt.subplots(len(heights), 1, figsize=(wide, sum(heights) + 0.28 * 4 + 0.3), facecolor="white",
-                                gridspec_kw={"height_ratios": heights}, layout="constrained")
-    _picture(axes[0], reading.grey, "1. the picture, in grey", cmap="gray", vmin=0, vmax=1)
-    _picture(axes[1], reading.ink, "2. its ink: the light flattened, paper black", cmap="gray", vmin=0, vmax=1)
-    straight = reading.straight
+    count, straight = len(reading.characters), reading.straight
+    length = -(-count // -(-count // PER_ROW))  # rows of equal length
+    rows, columns = [reading.characters[at : at + length] for at in range(0, count, length)], max(length, 8)
+    heights = [float(np.clip(10 * len(image) / image.shape[1], 0.5, 2.2))
+               for image in (reading.grey, reading.ink, straight.ink)] + [10 / columns, 0.75] * len(rows)
+    figure, axes = plt.subplots(len(heights), 1, figsize=(10, sum(heights) + 1.42), facecolor="white",
+                                height_ratios=heights, layout="constrained")
+    _picture(axes[0], reading.grey, "1. the picture, in grey")
+    _picture(axes[1], reading.ink, "2. its ink: the light flattened, paper black")
     _picture(axes[2], tinted(reading.pieces, [c.box for c in reading.characters]),
              f"3. turned by {-straight.degrees:.1f} degrees, brought to one height, and cut into {count} characters")
-    for number, row in enumerate(rows):
-        title = "4. each as the network sees it, what was read, and the three best guesses" if not number else ""
-        _picture(axes[3 + 2 * number], _strip(row, max(columns, 8)), title, cmap="gray", vmin=0, vmax=1, aspect="auto")
-        _guesses(axes[4 + 2 * number], row, max(columns, 8))
+    for row, above, below in zip(rows, axes[3::2], axes[4::2]):
+        _picture(above, _strip(row, columns), aspect="auto")
+        _guesses(below, row, columns)
+    axes[3].set_title("4. each as the network sees it, what was read, and the three best guesses", fontsize=10, loc="left")
     figure.suptitle(f"read: {reading.text}".replace("$", r"\$"), fontsize=12)
     return figure
 
@@ -86,9 +79,8 @@ def draw_reading(reading: Any) -> Any:
 def save_reading(reading: Any, path: Any) -> None:
     "The figure of `draw_reading` as a picture file, without a window"
     import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     figure = draw_reading(reading)
-    try: FigureCanvasAgg(figure).print_figure(str(path), dpi=110)
+    try: figure.savefig(path, dpi=110)
     except OSError as error:
         raise UserError(f"{path}: the figure cannot be written there ({error.strerror}); name a file in a folder that is there "
                         "and that you may write to") from error

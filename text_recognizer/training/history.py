@@ -28,15 +28,14 @@ def _draw_loss(axes: Any, losses: list, validations: list) -> None:
         steps, values = [step for step, _ in losses], torch.stack([value.float().cpu() for _, value in losses])
         axes.plot(steps, values, color=PALETTE.sky, linewidth=0.8, label="each batch")
         window = max(1, len(values) // 20)
-        if window > 1:
-            smooth = values.unfold(0, window, 1).mean(1)
-            axes.plot(steps[window - 1:], smooth, color=PALETTE.blue, linewidth=1.6, label=f"mean of {window}")
+        smooth = values.unfold(0, window, 1).mean(1)
+        if window > 1: axes.plot(steps[window - 1:], smooth, color=PALETTE.blue, linewidth=1.6, label=f"mean of {window}")
     found = [(step, metrics["validation/loss"]) for step, metrics in validations if "validation/loss" in metrics]
     if found: axes.plot(*zip(*found), "o-", color=PALETTE.orange, markersize=4, label="validation")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
 
-
+# %% ../../nbs/library/training/history.ipynb #9594406d
 def _draw_metrics(axes: Any, validations: list) -> None:
     "What each validation found"
     for name, (label, colour, style) in LINES.items():
@@ -45,7 +44,7 @@ def _draw_metrics(axes: Any, validations: list) -> None:
     axes.set_ylim(0, 1)
 
 # %% ../../nbs/library/training/history.ipynb #28bef96b
-def draw_history(losses: list, validations: list, title: str = "") -> Any:
+def draw_history(losses: list, validations: list) -> Any:
     "A figure of the loss by step and of the accuracy by validation"
     from matplotlib.figure import Figure
     figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -53,7 +52,7 @@ def draw_history(losses: list, validations: list, title: str = "") -> Any:
     _draw_loss(left, losses, validations)
     _draw_metrics(right, validations)
     for axes, name in ((left, "Loss"), (right, "On validation data")):
-        axes.set(title=f"{name}{title}", xlabel="step")
+        axes.set(title=name, xlabel="step")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", linewidth=0.3)
         handles, labels = axes.get_legend_handles_labels()
@@ -65,17 +64,13 @@ def draw_history(losses: list, validations: list, title: str = "") -> Any:
 # %% ../../nbs/library/training/history.ipynb #f4f2c72a
 class LivePlot(pl.Callback):
     "Loss by step and what each validation found; in a notebook as a picture that is updated while the run goes on"
-    def __init__(self) -> None: self.clear()
+    def __init__(self) -> None: self.on_fit_start()
 
-    def clear(self) -> None:
-        "Forget everything"
+    def on_fit_start(self, *_: Any) -> None:
+        "A new run, a new history, a new picture"
         self.losses: list[tuple[int, torch.Tensor]] = []            # (step, train loss)
         self.validations: list[tuple[int, dict[str, float]]] = []   # (step, metrics)
         self.every, self.handle, self.next = 1, None, time.monotonic() + 2
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        "A new run, a new history, a new picture"
-        self.clear()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
         "Keep the loss where it is, on the device, at most 2000 of them; draw when it is time to"
@@ -83,7 +78,7 @@ class LivePlot(pl.Callback):
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         self.losses.append((trainer.global_step, loss.detach()))
         if len(self.losses) >= 2000: self.losses, self.every = self.losses[1::2], self.every * 2
-        if time.monotonic() > self.next and self._watched(trainer): self._show()
+        if time.monotonic() > self.next: self._show(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Keep what validation found"
@@ -91,18 +86,14 @@ class LivePlot(pl.Callback):
         names = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("validation/")}
         self.validations.append((trainer.global_step, names))
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        "The final picture"
-        if self.losses and self._watched(trainer): self._show()
+    def on_train_end(self, trainer: Any, *_: Any, **__: Any) -> None:
+        "The final picture, of a run that was stopped, too"
+        if self.losses: self._show(trainer)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        "The last picture of a run that was stopped"
-        self.on_train_end(trainer, pl_module)
+    on_exception = on_train_end
 
-    def _watched(self, trainer: Any) -> bool:
-        return in_notebook() and trainer.is_global_zero and not trainer.fast_dev_run
-
-    def _show(self) -> None:
+    def _show(self, trainer: Any) -> None:
+        if not (in_notebook() and trainer.is_global_zero) or trainer.fast_dev_run: return
         from IPython.display import display
         start = time.monotonic()
         picture = {"image/png": as_png(draw_history(self.losses, self.validations)), "text/plain": "Loss and accuracy of the run"}

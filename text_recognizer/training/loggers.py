@@ -16,7 +16,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from ..errors import UserError, check_choice
+from ..arguments import nearest
+from ..errors import UserError
 
 # %% ../../nbs/library/training/loggers.ipynb #b850ee0d
 LOGGERS = ("csv", "tensorboard", "wandb")
@@ -38,7 +39,8 @@ def other_logger(kind: str, root: Path | str, version: int) -> Logger:
 
     `UserError` where the package is missing, and where W&B has neither an account nor leave to stay offline.
     """
-    check_choice("logger", kind, LOGGERS[1:])
+    if kind not in LOGGERS:
+        raise UserError(f"--logger: expected one of {', '.join(LOGGERS)}, got {kind!r}{nearest(kind, LOGGERS)}")
     if not is_installed(kind): raise UserError(f"logger: {kind} is not installed; run: pip install {kind}")
     if kind == "tensorboard": return TensorBoardLogger(root, name="lightning_logs", version=version, default_hp_metric=False)
     folder = Path(root) / "lightning_logs" / f"version_{version}"
@@ -77,46 +79,36 @@ def readings(pl_module: Any, batch: tuple[Tensor, Tensor]) -> list[tuple[Tensor,
 # %% ../../nbs/library/training/loggers.ipynb #9704b57d
 class LogPredictions(pl.Callback):
     "Sends images with what was read in them, and a table of mistakes, to TensorBoard or Weights & Biases"
-    def __init__(self, images: int = 8, mistakes: int = 32, batches: int = 10) -> None:
-        self.images, self.most, self.batches = images, mistakes, batches
-        self.mistakes: list[tuple[Tensor, str, str]] = []
-
-    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, stage: str) -> None:
-        if batch_idx == 0: self.mistakes = []
-        if trainer.sanity_checking or not trainer.is_global_zero: return
-        if batch_idx >= self.batches or len(self.mistakes) == self.most: return
-        found = readings(pl_module, batch)
-        if batch_idx == 0: self._send(trainer, f"{stage}/read", found[: self.images])
-        wrong = [reading for reading in found if reading[1] != reading[2]]
-        self.mistakes = (self.mistakes + wrong)[: self.most]
-
-    def _send(self, trainer: pl.Trainer, name: str, found: list[tuple[Tensor, str, str]], table: bool = False) -> None:
-        texts = [read if read == meant else f"{read} (meant: {meant})" for _, read, meant in found]
-        for logger in trainer.loggers if found else []:
-            if isinstance(logger, WandbLogger) and table:
-                import wandb
-                rows = [[wandb.Image(image.numpy()), read, meant] for image, read, meant in found]
-                logger.log_table(name, columns=["image", "read", "meant"], data=rows)
-            elif isinstance(logger, WandbLogger):
-                logger.log_image(name, [image.numpy() for image, _, _ in found], caption=texts)
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(name, torch.cat([image for image, _, _ in found])[None], trainer.global_step)
-                logger.experiment.add_text(name, "  \n".join(f"`{text}`" for text in texts), trainer.global_step)
+    images, most, batches = 8, 32, 10  # images shown, mistakes in the table, batches that are searched for them
+    mistakes: list[tuple[Tensor, str, str]] = []
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,
                                 batch_idx: int, dataloader_idx: int = 0) -> None:
         "Images of the first batch, mistakes of the first few"
-        self._look(trainer, pl_module, batch, batch_idx, "validation")
-
-    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,
-                          batch_idx: int, dataloader_idx: int = 0) -> None:
-        "Likewise"
-        self._look(trainer, pl_module, batch, batch_idx, "test")
+        if batch_idx == 0: self.mistakes = []
+        if trainer.sanity_checking or not trainer.is_global_zero: return
+        if batch_idx >= self.batches or len(self.mistakes) == self.most: return
+        found = readings(pl_module, batch)
+        if batch_idx == 0: self._send(trainer, "read", found[: self.images])
+        wrong = [reading for reading in found if reading[1] != reading[2]]
+        self.mistakes = (self.mistakes + wrong)[: self.most]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "The table"
-        if not trainer.sanity_checking: self._send(trainer, "validation/mistakes", self.mistakes, table=True)
+        if not trainer.sanity_checking: self._send(trainer, "mistakes", self.mistakes)
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        "The table"
-        self._send(trainer, "test/mistakes", self.mistakes, table=True)
+    on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
+
+    def _send(self, trainer: pl.Trainer, what: str, found: list[tuple[Tensor, str, str]]) -> None:
+        name = f"{'test' if trainer.testing else 'validation'}/{what}"
+        images = [image.numpy() for image, _, _ in found]
+        texts = [read if read == meant else f"{read} (meant: {meant})" for _, read, meant in found]
+        for logger in trainer.loggers if found else []:
+            if isinstance(logger, WandbLogger) and what == "mistakes":
+                import wandb
+                rows = [[wandb.Image(image), read, meant] for image, (_, read, meant) in zip(images, found)]
+                logger.log_table(name, columns=["image", "read", "meant"], data=rows)
+            elif isinstance(logger, WandbLogger): logger.log_image(name, images, caption=texts)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(name, torch.cat([image for image, _, _ in found])[None], trainer.global_step)
+                logger.experiment.add_text(name, "  \n".join(f"`{text}`" for text in texts), trainer.global_step)

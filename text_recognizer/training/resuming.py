@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -49,10 +49,9 @@ class WholeFiles(TorchCheckpointIO):
 def random_state() -> dict[str, Any]:
     "The state of all generators that a step may draw from, as tensors and numbers"
     version, numbers, gauss = random.getstate()
-    numpy_state: Any = np.random.get_state()
-    name, keys, position, has_gauss, cached = numpy_state
+    name, keys, *rest = cast(tuple, np.random.get_state())
     return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-            "python": [version, list(numbers), gauss], "numpy": [name, keys.tolist(), position, has_gauss, float(cached)]}
+            "python": [version, list(numbers), gauss], "numpy": [name, keys.tolist(), *rest]}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
@@ -80,7 +79,7 @@ class Stopped(BaseException):
 
 
 class KeepLast(Checkpoint):
-    "Writes last.state, from which a run goes on exactly: every `every` steps (0: by epochs, `seconds` apart), and on Ctrl-C"
+    "Writes last.state, from which a run goes on exactly: every `every` steps (0: by epochs, `seconds` apart), and when stopped"
     def __init__(self, every: int = 0, seconds: float = 30.0) -> None:
         self.every, self.seconds = every, seconds
         self.path: Path | None = None
@@ -89,7 +88,7 @@ class KeepLast(Checkpoint):
         self._random: dict[str, Any] | None = None          # to be put back before the first step
         self._place: dict[str, int] | None = None
         self._owed, self._saved_at, self._saved_step = False, 0.0, -1
-        self._handler: Any = None                           # of Ctrl-C, before ours
+        self._handlers: dict[int, Any] = {}                 # of Ctrl-C and SIGTERM, before ours
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         "Know the trainer"
@@ -105,18 +104,19 @@ class KeepLast(Checkpoint):
         self._random, self._place = state_dict["random"], state_dict["place"]
 
     def listen(self) -> None:
-        "Note the first Ctrl-C in `asked`, and let the second one through; only a program's main thread can"
+        "Note Ctrl-C and SIGTERM in `asked`, and let a second Ctrl-C through; only a program's main thread can"
         self.asked = False
-        if threading.current_thread() is threading.main_thread(): self._handler = signal.signal(signal.SIGINT, self._ask)
+        if threading.current_thread() is not threading.main_thread(): return
+        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def _ask(self, *_: Any) -> None:
-        if self.asked: raise KeyboardInterrupt
+    def _ask(self, number: int, _: Any) -> None:
+        if self.asked and number == signal.SIGINT: raise KeyboardInterrupt
         self.asked = True
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        "Ctrl-C is as it was"
-        if self._handler is not None: signal.signal(signal.SIGINT, self._handler)
-        self._handler = None
+        "Ctrl-C and SIGTERM are as they were"
+        for number, handler in self._handlers.items(): signal.signal(number, handler)
+        self._handlers = {}
 
     on_exception = on_train_end
 
@@ -127,7 +127,7 @@ class KeepLast(Checkpoint):
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        "Go to the place in the data where the run was, and listen for Ctrl-C"
+        "Go to the place in the data where the run was, and listen for Ctrl-C and SIGTERM"
         # Lightning does the former too, but not where the schedule has asked for the length of the run before.
         loader = trainer.train_dataloader
         if self._place is not None and isinstance(loader, Place): loader.load_state_dict(self._place)

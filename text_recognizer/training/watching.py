@@ -8,12 +8,12 @@ __all__ = ['short', 'Line', 'OneLine']
 # %% ../../nbs/library/training/watching.ipynb #7e300fc5
 import math
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 
-from ..progress import in_notebook, progress
+from ..progress import Bar, in_notebook
 
 # %% ../../nbs/library/training/watching.ipynb #df635c11
 def short(value: float) -> str:
@@ -21,32 +21,21 @@ def short(value: float) -> str:
     return f"{value:.3f}" if value == 0 or abs(value) >= 1e-3 or not math.isfinite(value) else f"{value:.1e}"
 
 # %% ../../nbs/library/training/watching.ipynb #7547b18e
-class Line:
-    "A progress line that is drawn seldom: a few times a second where somebody looks, each ten seconds in a log file"
-    def __init__(self, what: str, total: float, show: bool = True, file: Any = None) -> None:
-        self.bar = progress(desc=what, total=None if math.isinf(total) else int(total), show=show, file=file,
-                            bar_format=self.form(""))
-        self.bar.delay = 0
-        if in_notebook(): self.bar.ncols = 112
-        self.live = in_notebook() or (file or sys.stderr).isatty()
-        self.interval, self.last = 0.2 if self.live else 10.0, 0.0
+class Line(Bar):
+    "A progress line with `numbers`, drawn seldom: a few times a second where somebody looks, each ten seconds in a log file"
+    def __init__(self, what: str, total: float, numbers: Callable[[], dict[str, float]] = dict, show: bool = True,
+                 file: Any = None, initial: int = 0) -> None:
+        self.numbers, self.live = numbers, in_notebook() or (file or sys.stderr).isatty()
+        super().__init__(desc=what, total=None if math.isinf(total) else int(total), disable=not show, file=file, initial=initial,
+                         dynamic_ncols=file is None, miniters=1, mininterval=0.2 if self.live else 10.0,
+                         bar_format="{desc}: {percentage:3.0f}%{numbers} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]")
+        if in_notebook(): self.ncols = 112
 
-    @staticmethod
-    def form(numbers: str) -> str:
-        "What tqdm fills in; it would put its postfix behind the bar"
-        return "{desc}: {percentage:3.0f}%" + numbers + " |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
-
-    def due(self) -> bool:
-        "True when it is time to draw again"
-        return time.monotonic() - self.last > self.interval
-
-    def draw(self, metrics: dict[str, float] | None = None) -> None:
-        "Draw it now, with `metrics` or the ones from before"
-        if self.bar.disable: return
-        if metrics is not None:
-            self.bar.bar_format = self.form(" " + ", ".join(f"{name}={short(value)}" for name, value in metrics.items()))
-        self.bar.refresh()
-        self.last = time.monotonic()
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        "What tqdm fills in when it draws; its own numbers would stand behind the bar"
+        return {**super().format_dict,
+                "numbers": " " + ", ".join(f"{name}={short(value)}" for name, value in self.numbers().items())}
 
 # %% ../../nbs/library/training/watching.ipynb #6534f434
 class OneLine(pl.callbacks.ProgressBar):
@@ -54,7 +43,7 @@ class OneLine(pl.callbacks.ProgressBar):
     def __init__(self, file: Any = None) -> None:
         super().__init__()
         self.file, self.enabled, self.loss = file, True, None
-        self.line: Line | None = None
+        self.line = Line("", 0, show=False)  # as one that is closed: nothing is drawn
 
     def enable(self) -> None:
         "Show the line"
@@ -64,34 +53,23 @@ class OneLine(pl.callbacks.ProgressBar):
         "Show nothing from now on"
         self.enabled = False
 
+    def _numbers(self) -> dict[str, float]:
+        logged = {name: float(value) for name, value in self.trainer.progress_bar_metrics.items()
+                  if not isinstance(value, dict)}  # what was logged with prog_bar=True
+        return ({} if self.loss is None else {"loss": float(self.loss)}) | logged
+
     def _epoch(self) -> str:
         epochs = self.trainer.max_epochs
         return f"{self.trainer.current_epoch + 1}" + (f"/{epochs}" if epochs and epochs > 0 else "")
 
-    def _open(self, what: str, total: float) -> Line:
+    def _open(self, what: str, total: float, done: int = 0) -> None:
         self._close()
-        self.loss, self.line = None, Line(what, total, self.enabled, self.file)
-        return self.line
+        self.loss = None
+        self.line = Line(what, total, self._numbers, self.enabled, self.file, done)
 
-    def _describe(self, what: str) -> None:
-        if self.line is not None: self.line.bar.set_description_str(what, refresh=False)
+    def _describe(self, what: str) -> None: self.line.set_description_str(what, refresh=self.line.live)
 
-    def _draw(self) -> None:
-        if self.line is None: return
-        logged = {name: float(value) for name, value in self.trainer.progress_bar_metrics.items()
-                  if not isinstance(value, dict)}  # what was logged with prog_bar=True
-        self.line.draw(({} if self.loss is None else {"loss": float(self.loss)}) | logged)
-
-    def _count(self) -> None:
-        if self.line is None: return
-        self.line.bar.n += 1
-        if self.line.due(): self._draw()
-
-    def _close(self, *_: Any, **__: Any) -> None:
-        if self.line is None: return
-        self._draw()
-        self.line.bar.close()
-        self.line = None
+    def _close(self, *_: Any, **__: Any) -> None: self.line.close()
 
     # The last state of a line is left standing, whatever ends what it counts.
     on_train_end = on_test_end = on_predict_end = on_exception = _close
@@ -99,10 +77,9 @@ class OneLine(pl.callbacks.ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Open the line of the whole run; one that goes on begins where it was"
         epochs, steps = trainer.max_epochs or -1, trainer.max_steps
-        line = self._open(f"Epoch {self._epoch()}", min(trainer.num_training_batches * epochs if epochs > 0 else math.inf,
-                                                        steps * trainer.accumulate_grad_batches if steps > 0 else math.inf))
-        line.bar.n = line.bar.initial = trainer.fit_loop.total_batch_idx + 1
-        self._draw()
+        total = min(trainer.num_training_batches * epochs if epochs > 0 else math.inf,
+                    steps * trainer.accumulate_grad_batches if steps > 0 else math.inf)
+        self._open(f"Epoch {self._epoch()}", total, trainer.fit_loop.total_batch_idx + 1)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Say which epoch"
@@ -111,27 +88,21 @@ class OneLine(pl.callbacks.ProgressBar):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
         "Count the batch, and keep its loss where it is"
         self.loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        self._count()
+        self.line.update()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Within a run say so on the run's line; by itself open a line"
-        if trainer.sanity_checking: return
-        if trainer.state.fn != "fit":
-            self._open("Validating", sum(trainer.num_val_batches))
-            return
-        self._describe(f"Validating {self._epoch()}")
-        if self.line is not None and (self.line.live or self.line.due()): self.line.draw()
+        if trainer.state.fn == "validate": self._open("Validating", sum(trainer.num_val_batches))
+        elif not trainer.sanity_checking: self._describe(f"Validating {self._epoch()}")
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         "Count the batch of a validation by itself"
-        if trainer.state.fn == "validate": self._count()
+        if trainer.state.fn == "validate": self.line.update()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Show what validation found"
-        if trainer.sanity_checking or self.line is None: return
-        if trainer.state.fn != "fit": return self._close()
-        self._describe(f"Epoch {self._epoch()}")
-        if self.line.live or self.line.due(): self._draw()
+        if trainer.state.fn == "validate": self._close()
+        elif not trainer.sanity_checking: self._describe(f"Epoch {self._epoch()}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         "Open a line"
@@ -143,6 +114,6 @@ class OneLine(pl.callbacks.ProgressBar):
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         "Count the batch"
-        self._count()
+        self.line.update()
 
     on_predict_batch_end = on_test_batch_end

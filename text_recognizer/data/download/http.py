@@ -35,10 +35,7 @@ class Failure(Exception):
 
 
 class Broken(Failure):
-    "The connection failed, or with `reached=False` there was none; another try may go better"
-    def __init__(self, message: str, reached: bool = True) -> None:
-        super().__init__(message)
-        self.reached = reached
+    "The connection failed, or there was none; another try may go better"
 
 
 class NoRanges(Failure):
@@ -49,9 +46,9 @@ class Damaged(Failure):
     "Bytes arrived, and they are the wrong ones"
 
 # %% ../../../nbs/library/data/download/http.ipynb #f6d0b4cc
-def pause(error: Broken, failures: int, arrived: int = 0) -> None:
-    "Wait before the next try; raise `error` if that was one failure too many, or the server was never reached"
-    if failures > RETRIES or not (error.reached or arrived): raise error
+def pause(error: Broken, failures: int) -> None:
+    "Wait before the next try; raise `error` if that was one failure too many"
+    if failures > RETRIES: raise error
     time.sleep(PAUSE * 2 ** (failures - 1))
 
 # %% ../../../nbs/library/data/download/http.ipynb #e8d63c79
@@ -74,8 +71,8 @@ def explain(error: BaseException) -> str:
     if "TooManyRedirects" in names: return "it redirects without end"
     if names & {"SSLError", "SSLCertVerificationError"}: return "its certificate was not accepted"
     if "ProxyError" in names: return "the proxy did not let us through"
-    if names & {"ConnectTimeout", "ConnectTimeoutError"}: return f"no answer within {CONNECT_TIMEOUT:g} s"
     if names & {"ReadTimeout", "ReadTimeoutError"}: return f"silent for {READ_TIMEOUT:g} s"
+    if names & {"ConnectTimeout", "ConnectTimeoutError", "TimeoutError"}: return f"no answer within {CONNECT_TIMEOUT:g} s"
     if "ConnectionRefusedError" in names: return "connection refused"
     return next((link.strerror for link in links if isinstance(link, OSError) and link.strerror), "the connection broke off")
 
@@ -101,9 +98,7 @@ def begin_connecting(url: str) -> Callable[[], None]:
 
     def wait() -> None:
         try: answer.result(max(0.0, deadline - time.monotonic()))
-        except (TimeoutError, futures.TimeoutError) as error:  # two classes in Python 3.10
-            raise Failure(f"no answer within {CONNECT_TIMEOUT:g} s") from error
-        except OSError as error: raise Failure(explain(error)) from error
+        except (OSError, futures.TimeoutError) as error: raise Failure(explain(error)) from error
 
     threading.Thread(target=connect, daemon=True).start()  # a pool's threads would keep Python from ending
     return wait
@@ -132,10 +127,7 @@ def ask(session, url: str, headers: dict):
     lasting = requests.TooManyRedirects, requests.exceptions.SSLError, requests.exceptions.InvalidURL
     try: response = session.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
     except lasting as error: raise Failure(explain(error)) from error
-    except (requests.RequestException, HTTPError) as error:
-        unreached = {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError"}
-        reached = not unreached & {type(link).__name__ for link in causes(error)}
-        raise Broken(explain(error), reached) from error
+    except (requests.RequestException, HTTPError) as error: raise Broken(explain(error)) from error
     if response.status_code not in (200, 206, 416):
         response.close()
         raise Failure(f"it answered HTTP {response.status_code} {response.reason}".rstrip())

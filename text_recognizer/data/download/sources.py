@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['EMNIST_SOURCES', 'MNIST_SOURCES', 'MNIST_FILES', 'DownloadError', 'Attempt', 'place', 'attempt_all', 'obtain',
-           'fetch_archive', 'fetch_emnist', 'fetch_mnist']
+           'fetch_files', 'fetch_emnist', 'fetch_mnist']
 
 # %% ../../../nbs/library/data/download/sources.ipynb #174131d0
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from .files import Expected, bar_for, fetch_whole, is_there, piece_of
@@ -54,8 +55,8 @@ class DownloadError(UserError):
 class Attempt:
     "What to ask of an address, and what else to ask if it sends no ranges"
     url: str
-    run: Callable[[object], Path]  # takes the session
-    whole: Callable[[object], Path] | None = None
+    run: Callable[[object], object]  # takes the session
+    whole: Callable[[object], object] | None = None
 
 
 def place(url: str) -> str:
@@ -64,8 +65,8 @@ def place(url: str) -> str:
     return " ".join(filter(None, [parts.hostname, parts.path.rsplit("/", 1)[-1]]))
 
 # %% ../../../nbs/library/data/download/sources.ipynb #7eb33e1d
-def attempt_all(name: str, attempts: list[Attempt], folder: Path, hint: str) -> Path:
-    "The path that the first successful attempt comes to; `DownloadError` with what was wrong with each"
+def attempt_all(name: str, attempts: list[Attempt], folder: Path, hint: str) -> None:
+    "Make attempts until one succeeds; `DownloadError` with what was wrong with each"
     problems, queue = [], list(attempts)
     connecting = {attempt.url: begin_connecting(attempt.url) for attempt in attempts}
     with connection() as session:
@@ -73,46 +74,45 @@ def attempt_all(name: str, attempts: list[Attempt], folder: Path, hint: str) -> 
             attempt = queue.pop(0)
             try:
                 connecting[attempt.url]()
-                path = attempt.run(session)
+                attempt.run(session)
             except Failure as failure:
                 problems.append(f"{place(attempt.url)}: {failure}")
                 if isinstance(failure, NoRanges) and attempt.whole: queue.append(Attempt(attempt.url, attempt.whole))
             except OSError as error:
                 raise UserError(f"{name} could not be stored in {folder} ({error.strerror or error}); "
                                 "set TEXT_RECOGNIZER_DATA to a folder with room that can be written to") from error
-            else:
-                shutil.rmtree(folder / ".partial", ignore_errors=True)
-                return path
+            else: return shutil.rmtree(folder / ".partial", ignore_errors=True)
     raise DownloadError(f"{name} could not be downloaded ({'; '.join(problems)}); {hint}")
 
 # %% ../../../nbs/library/data/download/sources.ipynb #9b7fc64f
-def obtain(name: str, there: Callable[[], Path | None], attempts: list[Attempt], folder: Path, hint: str) -> Path:
-    "What is `there`, else what the attempts bring, one process at a time; `DownloadError` at once when offline"
-    if path := there(): return path
+def obtain(name: str, there: Callable[[], bool], attempts: list[Attempt], folder: Path, hint: str) -> Path:
+    "`folder`, once all is `there`: else what the attempts bring, one process at a time; `DownloadError` at once when offline"
+    if there(): return folder
     if offline(): raise DownloadError(f"{name} is not downloaded while TEXT_RECOGNIZER_OFFLINE is set; unset it, or {hint}")
     with locked(folder / name.lower()):
-        return there() or attempt_all(name, attempts, folder, f"try again later (what has arrived is kept), or {hint}")
+        if not there(): attempt_all(name, attempts, folder, f"try again later (what has arrived is kept), or {hint}")
+    return folder
 
 # %% ../../../nbs/library/data/download/sources.ipynb #005bf385
-def fetch_archive(session, source: Source, folder: Path, name: str, show: bool) -> Path:
-    "The whole zip"
-    have = piece_of(folder, source.url, source.whole).have
-    with bar_for(name, source.url, source.whole.size, have, show) as bar:
-        return fetch_whole(session, source.url, source.whole, folder, bar)
+def fetch_files(session, base: str, files: Sequence[Expected], folder: Path, name: str, show: bool) -> None:
+    "Those files at the address `base` that `folder` lacks, whole"
+    missing = [file for file in files if not is_there(folder, file)]
+    have = sum(piece_of(folder, base + file.name, file).have for file in missing)
+    with bar_for(name, base, sum(file.size or 0 for file in missing) or None, have, show) as bar:
+        for file in missing: fetch_whole(session, base + file.name, file, folder, bar)
 
 # %% ../../../nbs/library/data/download/sources.ipynb #9c8eb64b
 def fetch_emnist(folder: Path | str, show: bool = True) -> Path:
-    "EMNIST ByClass inside `folder`, downloaded if it is not there: what `find_emnist` reads"
+    "The `folder` with EMNIST ByClass in it, downloaded if it is not there: what `find_emnist` reads"
     folder = Path(folder)
 
-    def there() -> Path | None:
-        for source in EMNIST_SOURCES:
-            if all(is_there(folder, member) for member in source.members): return (folder / source.members[0].name).parent
-            if is_there(folder, source.whole): return folder / source.whole.name
-        return None
+    def there() -> bool:
+        return any(all(is_there(folder, file) for file in files)
+                   for source in EMNIST_SOURCES for files in (source.members, [source.whole]))
 
-    attempts = [Attempt(source.url, partial(fetch_members, source=source, folder=folder, name="EMNIST", show=show),
-                        partial(fetch_archive, source=source, folder=folder, name="EMNIST", show=show))
+    common: dict[str, Any] = {"folder": folder, "name": "EMNIST", "show": show}
+    attempts = [Attempt(source.url, partial(fetch_members, source=source, **common),
+                        partial(fetch_files, base=source.url.removesuffix(source.whole.name), files=[source.whole], **common))
                 for source in EMNIST_SOURCES]
     return obtain("EMNIST", there, attempts, folder,
                   "set TEXT_RECOGNIZER_RAW to a copy of gzip.zip or matlab.zip, or use source='glyphs'")
@@ -121,14 +121,7 @@ def fetch_emnist(folder: Path | str, show: bool = True) -> Path:
 def fetch_mnist(folder: Path | str, show: bool = True) -> Path:
     "The folder with MNIST's four files, downloaded if they are not there"
     folder = Path(folder)
-    def there() -> Path | None: return folder if all(is_there(folder, file) for file in MNIST_FILES) else None
-
-    def run(session, base: str) -> Path:
-        missing = [file for file in MNIST_FILES if not is_there(folder, file)]
-        have = sum(piece_of(folder, base + file.name, file).have for file in missing)
-        with bar_for("MNIST", base, sum(file.size or 0 for file in missing), have, show) as bar:
-            for file in missing: fetch_whole(session, base + file.name, file, folder, bar)
-        return folder
-
-    attempts = [Attempt(base, partial(run, base=base)) for base in MNIST_SOURCES]
+    def there() -> bool: return all(is_there(folder, file) for file in MNIST_FILES)
+    attempts = [Attempt(base, partial(fetch_files, base=base, files=MNIST_FILES, folder=folder, name="MNIST", show=show))
+                for base in MNIST_SOURCES]
     return obtain("MNIST", there, attempts, folder, "set TEXT_RECOGNIZER_RAW to a folder with its four files in mnist/")

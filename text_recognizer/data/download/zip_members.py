@@ -98,8 +98,8 @@ def unpack(archive: zipfile.ZipFile, member: Expected, folder: Path) -> None:
         check(temporary, member)
 
 # %% ../../../nbs/library/data/download/zip_members.ipynb #86541293
-def fetch_members(session, source: Source, folder: Path, name: str, show: bool) -> Path:
-    "Those members of a zip that `folder` lacks, each at its path in the zip; the folder that they are in"
+def fetch_members(session, source: Source, folder: Path, name: str, show: bool) -> None:
+    "Those members of a zip that `folder` lacks, each at its path in the zip"
     from remotezip import RemoteZip
     missing = [member for member in source.members if not is_there(folder, member)]
     fetcher = RangeFetcher(session, source)
@@ -112,4 +112,3 @@ def fetch_members(session, source: Source, folder: Path, name: str, show: bool) 
         with bar_for(name, source.url, total, have, show) as fetcher.bar:
             for member, piece in zip(missing, pieces):
                 afresh_if_damaged(piece, partial(unpack, archive, member, folder), fetcher.bar)
-    return (folder / source.members[0].name).parent

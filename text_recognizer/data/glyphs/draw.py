@@ -32,7 +32,7 @@ SIZE, BORDER = 28, 2      # pixels: the frame, and what stays empty around the i
 FIRST_TEST_WRITER, SPACE = 1 << 20, INVERSE_MAPPING[" "]
 
 # %% ../../../nbs/library/data/glyphs/draw.ipynb #59344253
-def keys_of(*numbers: "np.ndarray | int") -> np.ndarray:
+def keys_of(*numbers: np.ndarray | int) -> np.ndarray:
     "One uint64 (N,) for each row of the `numbers`, each an array (N,) or one number for all"
     key = np.zeros(1, np.uint64)
     for number in numbers: key = splitmix64(key ^ np.asarray(number).astype(np.uint64))
@@ -81,7 +81,7 @@ class Hand(NamedTuple):
     turn: torch.Tensor    # radians
     pen: torch.Tensor     # pixels of the frame, for a capital letter
     wobble: torch.Tensor  # grid units by which curves stray
-    haste: torch.Tensor   # how far strokes and proportions stray
+    loose: torch.Tensor   # how far strokes and proportions stray
     soft: torch.Tensor    # pixels over which ink fades into paper
 
 
@@ -89,12 +89,12 @@ def hands(writers: np.ndarray, seed: int) -> Hand:
     "The hands of the writers (N,)"
     n = normals(keys_of(seed, writers), 7).T
     return Hand(slant=0.17 + 0.24 * n[0], wide=(0.17 * n[1]).exp(), turn=0.05 * n[2], pen=2.7 * (0.2 * n[3]).exp(),
-                wobble=1.05 * (0.3 * n[4]).exp(), haste=1.25 * (0.3 * n[5]).exp(), soft=0.5 * (0.22 * n[6]).exp())
+                wobble=1.05 * (0.3 * n[4]).exp(), loose=1.25 * (0.3 * n[5]).exp(), soft=0.5 * (0.22 * n[6]).exp())
 
 # %% ../../../nbs/library/data/glyphs/draw.ipynb #3c74cf74
-def loosen(points: torch.Tensor, strokes: torch.Tensor, haste: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+def loosen(points: torch.Tensor, strokes: torch.Tensor, loose: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
     "Move, turn and stretch each stroke of points (N, POINTS, 2), and the letter's proportions, by chance n (N, 20)"
-    n = n * haste[:, None]
+    n = n * loose[:, None]
     low, high = points.amin(1, keepdim=True), points.amax(1, keepdim=True)
     size, place = high - low, (points - low) / (high - low).clamp(min=4)  # place: from 0 to 1 in the letter's box
     waist, taper = n[:, None, 16:18] * (torch.pi * place).sin(), n[:, None, 18:20] * (place - 0.5).prod(2, keepdim=True)
@@ -174,7 +174,7 @@ def pen_paths(labels: torch.Tensor, writers: np.ndarray, turns: np.ndarray, seed
     fickle = chance[:, 0] < 0.1  # one time in ten a writer writes it in another way
     rows = choose(labels, torch.where(fickle, chance[:, 1], chances(style, 1)[:, 0]))
     points, strokes = (skeleton_table()[part][rows] for part in ("points", "strokes"))
-    points = loosen(points, strokes, hand.haste, n[:, 0:20])
+    points = loosen(points, strokes, hand.loose, n[:, 0:20])
     points = lean(stray(points, strokes, hand.wobble, n[:, 20:38]), hand, n[:, 38:41])
     points, pen = to_frame(points, labels, hand.pen * (0.14 * n[:, 41]).exp())
     return points, strokes, pen, hand.soft * (pen / 3).sqrt(), chance[:, 2:]
@@ -230,15 +230,13 @@ def draw_glyphs(labels: torch.Tensor | Sequence[int], writers: torch.Tensor | Se
     return images
 
 # %% ../../../nbs/library/data/glyphs/draw.ipynb #b7ee2371
-def glyph_dataset(train_per_class: int = 1000, test_per_class: int = 150, characters: Sequence[str] = CHARACTERS,
-                  seed: int = 42, show: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def glyph_dataset(train_per_class: int = 1000, test_per_class: int = 150, seed: int = 42,
+                  show: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     "x_train, y_train, x_test, y_test: uint8 (N, 28, 28) and int64 (N,), shuffled; no writer is in both parts"
     train, test = check_integer("train_per_class", train_per_class, 1), check_integer("test_per_class", test_per_class)
-    unknown = [c for c in characters if c not in MAPPING[NUM_SPECIAL_TOKENS:]]
-    if unknown: raise UserError(f"characters: expected entries of the mapping that can be drawn, got {unknown[0]!r}")
-    wanted = torch.tensor([INVERSE_MAPPING[character] for character in characters])
-    labels, writers = wanted.repeat(train + test), torch.cat([torch.arange(train), FIRST_TEST_WRITER + torch.arange(test)])
-    x = draw_glyphs(labels, writers.repeat_interleave(len(wanted)), seed, show)
-    cut, generator = train * len(wanted), torch.Generator().manual_seed(seed % 2**62)
+    classes = torch.tensor([INVERSE_MAPPING[character] for character in CHARACTERS])
+    labels, writers = classes.repeat(train + test), torch.cat([torch.arange(train), FIRST_TEST_WRITER + torch.arange(test)])
+    x = draw_glyphs(labels, writers.repeat_interleave(len(classes)), seed, show)
+    cut, generator = train * len(classes), torch.Generator().manual_seed(seed % 2**62)
     of_train, of_test = (torch.randperm(n, generator=generator) for n in (cut, len(x) - cut))
     return x[:cut][of_train], labels[:cut][of_train], x[cut:][of_test], labels[cut:][of_test]

@@ -28,7 +28,7 @@ class GlyphShelf:
         labels = np.asarray(labels)
         self.order = np.argsort(labels, kind="stable")
         self.count = np.bincount(labels, minlength=len(mapping))
-        self.first = np.append(0, self.count.cumsum()[:-1])
+        self.first = self.count.cumsum() - self.count
         self.count[mapping.index(" ")] = 0  # a space is blank paper
         self.characters = "".join(mapping[label] for label in self.count.nonzero()[0])
 
@@ -60,11 +60,6 @@ class Recipe(NamedTuple):
     def take(self, indices: Any) -> "Recipe":
         "The lines that `indices` name"
         return Recipe(*(part[indices] for part in self))
-
-    @staticmethod
-    def join(recipes: list["Recipe"]) -> "Recipe":
-        "One recipe of several"
-        return Recipe(*(np.concatenate(parts) for parts in zip(*recipes)))
 
 
 def step_of(overlap: float | np.ndarray) -> np.ndarray:
