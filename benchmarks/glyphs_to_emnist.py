@@ -15,7 +15,6 @@ import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread must not spend the budget; read when torch is loaded
 
-import numpy as np
 import torch
 
 from text_recognizer.data.archives.emnist import find_emnist
@@ -106,10 +105,10 @@ def main() -> None:
     if raw_dirname() is None:
         return print("real EMNIST: not measured; set TEXT_RECOGNIZER_RAW to a folder that holds an official archive")
     archive = find_emnist(raw_dirname())
-    images = torch.from_numpy(np.concatenate(list(archive.images(args.split))))
+    images = torch.from_numpy(archive.images(args.split))
     truth = torch.from_numpy(archive.labels(args.split)).long()
     found = predict(model, images)
-    merged = report(found, truth, f"real EMNIST, {archive.describe()}, {args.split} images")
+    merged = report(found, truth, f"real EMNIST, {archive.path.name}, {args.split} images")
 
     right = MERGED[found] == MERGED[truth]
     rows = []

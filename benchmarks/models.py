@@ -92,7 +92,7 @@ def accuracy(model, x, y, device):
 
 def archive_split(archive, split):
     """All images (N, 28, 28) and labels (N,) of one split of an archive."""
-    x = torch.from_numpy(np.concatenate(list(archive.images(split))))
+    x = torch.from_numpy(archive.images(split))
     return x, torch.from_numpy(archive.labels(split).astype(np.int64)) + NUM_SPECIAL_TOKENS
 
 
@@ -136,7 +136,7 @@ def main():
     print(f"{args.seconds:g} s of training each, seeds 0 to {args.seeds - 1}, batches of {args.batch_size}, "
           f"{device}, {torch.get_num_threads()} threads")
     print(f"glyphs: {len(glyphs[0]):,} to train on; archive: "
-          + (f"{archive.describe()}, {len(real[0]):,} training images" if archive else "none"))
+          + (f"{archive.path.name}, {len(real[0]):,} training images" if archive else "none"))
 
     found, rates, sizes = defaultdict(list), defaultdict(list), {}
     for seed in range(args.seeds):

@@ -32,7 +32,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))  # for how the training set was divided
 
-from make_weights import HOLD_OUT, UPPER, emnist_examples, phone_pictures
+from make_weights import HOLD_OUT, UPPER, emnist_examples
 
 from text_recognizer.data.archives.emnist import find_emnist
 from text_recognizer.data.sentence_generator import PLAIN_CHARACTERS, find_text
@@ -41,8 +41,9 @@ from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.progress import progress
-from text_recognizer.reading.characters import guess, normalise_one
+from text_recognizer.reading.characters import best_guesses, normalise_one, probabilities
 from text_recognizer.reading.decoding import Lexicon
+from text_recognizer.reading.hands import phone_pictures
 from text_recognizer.reading.lines import read_line
 from text_recognizer.reading.paper import photograph, write_line
 from text_recognizer.reading.pretrained import load_pretrained, pretrained_info
@@ -143,7 +144,7 @@ def shelves(choose: bool) -> list[Shelf]:
         phone = phone_shelf(raw, lambda number: number % 2 == 0 and number // 2 % HOLD_OUT == 0)
     else:
         archive = find_emnist(raw)
-        emnist = np.concatenate(list(archive.images("test"))), archive.labels("test").astype(np.int64) + NUM_SPECIAL_TOKENS
+        emnist = archive.images("test"), archive.labels("test").astype(np.int64) + NUM_SPECIAL_TOKENS
         phone = phone_shelf(raw, lambda number: number % 2 == 1)
     return [{letter: images[labels == INVERSE_MAPPING[letter]] for letter in CHARACTERS} for images, labels in (emnist, phone)]
 
@@ -246,7 +247,7 @@ def report_characters(choose: bool) -> None:
     """The phone's characters one by one, with no line around them."""
     wanted = (lambda n: n % 2 == 0 and n // 2 % HOLD_OUT == 0) if choose else (lambda n: n % 2 == 1)
     images, labels = phone_shelf(raw_dirname(), wanted)
-    found = guess(torch.from_numpy(images).float() / 255, load_pretrained(), 1)
+    found = best_guesses(probabilities(torch.from_numpy(images).float() / 255, load_pretrained()).numpy(), 1)
     found, labels = torch.tensor([INVERSE_MAPPING[best[0][0]] for best in found]), torch.from_numpy(labels)
     right = UPPER[found] == UPPER[labels]
     pairs = [(MAPPING[a].lower().translate(TWINS), MAPPING[b].lower().translate(TWINS)) for a, b in zip(found, labels)]

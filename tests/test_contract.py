@@ -3,6 +3,7 @@
 import argparse
 import csv
 import gzip
+import hashlib
 import os
 import re
 import struct
@@ -110,10 +111,9 @@ def test_importable_from_modules():
     assert all(map(callable, functions))
 
 
-def write_idx(path, array):
-    """A gzip-compressed idx file of unsigned bytes, as MNIST's are."""
-    header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.tobytes(), compresslevel=1))
+def idx(array):
+    """An idx file of unsigned bytes, as MNIST's are before they are packed."""
+    return struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def mnist_folder(tmp_path, monkeypatch):
         arrays = {f"{part}-images-idx3-ubyte": np.zeros((count, 28, 28), np.uint8),
                   f"{part}-labels-idx1-ubyte": (np.arange(count) % 10).astype(np.uint8)}
         for name, array in arrays.items():
-            write_idx(tmp_path / f"{name}.gz", array)
-            monkeypatch.setitem(mnist.CONTENT, name, mnist.content_sha256(array))
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress(idx(array), compresslevel=1))
+            monkeypatch.setitem(mnist.CONTENT, name, hashlib.sha256(idx(array)).hexdigest())
     monkeypatch.setenv("TEXT_RECOGNIZER_RAW", str(tmp_path))
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import text_recognizer.metadata.emnist as metadata
 from text_recognizer.data.base_data_module import ready
 from text_recognizer.data.emnist_lines import EMNISTLines
+from text_recognizer.data.sentence_generator import nltk_folders
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import UserError
 
@@ -133,7 +134,7 @@ def test_no_ink_wraps_round(data_dir):
         for part in PARTS:
             data = getattr(lines, f"data_{part}")
             images, recipe = data.images.astype(int), data.recipe
-            for picture, rows, step in zip(data.pixels().numpy(), recipe.rows, recipe.steps.astype(int)):
+            for picture, rows, step in zip(data.data.numpy(), recipe.rows, recipe.steps.astype(int)):
                 total = np.zeros((28, lines.input_dims[-1] + 28), int)
                 for place, row in enumerate(rows):
                     if row >= 0:
@@ -188,3 +189,11 @@ def test_arguments_of_others_are_no_trouble(data_dir):
                                   streaming=True))
     assert (lines.max_length, lines.batch_size, lines.streaming, lines.emnist.data_source) == (16, 8, True, "glyphs")
     assert (lines.input_dims, lines.output_dims) == ((1, 28, 448), (16, 1))
+
+
+def test_nltk_forgets_an_earlier_raw_folder(monkeypatch, tmp_path):
+    """TEXT_RECOGNIZER_RAW may change within a process; a corpus that lies where it pointed before is not read."""
+    for name in ("earlier", "later"):
+        monkeypatch.setenv("TEXT_RECOGNIZER_RAW", str(tmp_path / name))
+        folders = nltk_folders()
+    assert str(tmp_path / "later") in folders and str(tmp_path / "earlier") not in folders

@@ -35,7 +35,7 @@ def shelf() -> dict[str, np.ndarray]:
         from text_recognizer.data.archives.emnist import find_emnist
 
         archive = find_emnist(raw_dirname())
-        images = np.concatenate(list(archive.images("test")))
+        images = archive.images("test")
         labels = archive.labels("test").astype(int) + NUM_SPECIAL_TOKENS
     else:
         labels = np.repeat([INVERSE_MAPPING[letter] for letter in CHARACTERS], 10)

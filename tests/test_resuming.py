@@ -8,13 +8,13 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from text_recognizer.data.base_data_module import BaseDataModule
 from text_recognizer.data.emnist_lines import EMNISTLines
+from text_recognizer.data.lines.dataset import LineDataset
 from text_recognizer.data.lines.store import line_writers
 from text_recognizer.data.util import BaseDataset, to_image
 from text_recognizer.lit_models.base import BaseLitModel
@@ -51,14 +51,13 @@ class Fresh(EMNISTLines):
         super().__init__(source="glyphs", text_source=__file__, streaming=True, max_length=4, num_train=BATCHES * 16 - 5,
                          **kwargs)
 
-    def prepare_data(self): pass
-
-    def _load(self):
+    def prepare_data(self, **kwargs):
         generator, characters = torch.Generator().manual_seed(5), torch.arange(4, 66).repeat(3)
         images = torch.randint(0, 256, (len(characters), 28, 28), dtype=torch.uint8, generator=generator)
         self.emnist.data_train = self.emnist.data_val = self.emnist.data_test = BaseDataset(images, characters)
-        self._writers = line_writers(self.emnist, self.settings)
-        self._recipes = {part: writer.recipe(np.arange(16)) for part, writer in self._writers.items()}
+        for part, writer in line_writers(self.emnist, self.settings).items():
+            length = self.num_train if part == "train" else 16
+            self._parts[part] = LineDataset(writer.shelf.images, writer.recipe, length, self.input_dims[-1], part == "train")
 
 
 class Count(pl.Callback):
@@ -194,26 +193,29 @@ def test_twice_and_with_worker_processes(tmp_path, uninterrupted):
     check_end(tmp_path, uninterrupted)
 
 
-def test_ctrl_c_finishes_the_batch_and_can_go_on(tmp_path, uninterrupted):
-    step = fork.Value("i", -1)
-    child = fork.Process(target=train, args=(tmp_path, None, 0, step, False))
-    child.start()
-    while step.value < 9 and child.is_alive(): time.sleep(0.0005)
-    os.kill(child.pid, signal.SIGINT)
-    child.join(60)
-    assert child.exitcode == 0 and step.value < EPOCHS * BATCHES, "it stops cleanly, before its end"
-    (tmp_path / "final.pt").unlink()
-    saved = torch.load(newest(tmp_path), weights_only=True)["global_step"]
-    assert 9 <= saved <= 12 and saved == step.value
-    run(tmp_path, ckpt_path=newest(tmp_path))
-    check_end(tmp_path, uninterrupted)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted_stream(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted_stream")
     run(folder, streaming=True)
     return torch.load(folder / "final.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(("number", "streaming"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)])
+def test_ctrl_c_and_sigterm_finish_the_batch_and_can_go_on(tmp_path, uninterrupted, uninterrupted_stream, number, streaming):
+    """The state is that of the step in which the signal came, or of the one after it, however far apart states are written."""
+    step = fork.Value("i", -1)
+    rare = {"streaming": streaming, "check_val_every_n_epoch": EPOCHS}
+    child = fork.Process(target=train, args=(tmp_path, None, 0, step, False), kwargs=rare)
+    child.start()
+    while step.value < 9 and child.is_alive(): time.sleep(0.0005)
+    os.kill(child.pid, number)
+    child.join(60)
+    assert child.exitcode == 0 and step.value < EPOCHS * BATCHES, "it stops cleanly, before its end"
+    (tmp_path / "final.pt").unlink()
+    saved = torch.load(newest(tmp_path), weights_only=True)["global_step"]
+    assert 9 <= saved <= 12 and saved == step.value
+    run(tmp_path, ckpt_path=newest(tmp_path), **rare)
+    check_end(tmp_path, uninterrupted_stream if streaming else uninterrupted)
 
 
 @pytest.mark.parametrize(("kill", "workers"), [(2, 0), (BATCHES, 0), (BATCHES + 3, 2)])

@@ -25,18 +25,19 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from make_weights import HOLD_OUT, PHONE, emnist_examples, phone_examples, random_text
+from make_weights import HOLD_OUT, emnist_examples, phone_examples, random_text
 
 from text_recognizer.data.lines.photographed import Hands, PhotographedLines, PhotographedWriter
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.decoding import greedy_decode
 from text_recognizer.errors import UserError
-from text_recognizer.files import replacing, sha256
+from text_recognizer.files import checksum, replacing
 from text_recognizer.lit_models.metrics import edits
 from text_recognizer.metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING
 from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.models.line_cnn import LineCNN
 from text_recognizer.progress import progress
+from text_recognizer.reading.hands import PHONE
 from text_recognizer.reading.ink import ink_of, without_edges
 from text_recognizer.reading.line_network import line_of
 from text_recognizer.reading.paper import photograph, write_line
@@ -91,7 +92,7 @@ def photographed_lines(hands: "list[Hands]", count: int, seed: int, **written) -
         grey = photograph(line.ink, chance, scale, degrees=float(chance.normal(0, 1.5)), uneven=chance.random() < 0.5,
                           dark=chance.uniform(0.4, 0.9), noise=chance.uniform(0, 0.09) if chance.random() < 0.6 else 0)
         try:
-            straight = straighten(without_edges(ink_of(grey.astype(np.float32) / 255)[0]))
+            straight = straighten(without_edges(ink_of(grey.astype(np.float32) / 255)))
         except UserError:
             continue  # too faint to be found at all: nothing to learn from
         found.append((line_of(straight.ink)[0, 0], [INVERSE_MAPPING[letter] for letter in text]))
@@ -202,7 +203,7 @@ def main() -> None:
     record = {
         "model": {"class": "LineCNN", "args": settings},
         "parameters": sum(value.numel() for value in weights.values()), "stored_as": "float16",
-        "sha256": sha256(args.output / "line.pt"), "command": command_of(args),
+        "sha256": checksum(args.output / "line.pt"), "command": command_of(args),
         "data": {"drawn hands": args.writers, "EMNIST training images": len(sources[1][0].images) if len(sources) > 1 else 0,
                  "phone characters, even": len(sources[2][0].images) if len(sources) > 2 else 0,
                  "lines written, photographed and straightened": len(stock)},

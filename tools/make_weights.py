@@ -10,29 +10,26 @@ one core's time. A budget of time is spent differently on each machine, so the w
 """
 
 import argparse
-import io
 import json
-import re
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from text_recognizer.data.archives.emnist import find_emnist
 from text_recognizer.data.glyphs.draw import FIRST_TEST_WRITER, draw_glyphs
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
-from text_recognizer.files import replacing, sha256
+from text_recognizer.files import checksum, replacing
 from text_recognizer.metadata.emnist import CHARACTERS, DIMS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from text_recognizer.metadata.paths import raw_dirname
 from text_recognizer.models.res_cnn import ResCNN
 from text_recognizer.progress import progress
 from text_recognizer.reading.characters import normalise_one
+from text_recognizer.reading.hands import PHONE, phone_pictures
 from text_recognizer.reading.ink import ink_of, without_edges
 from text_recognizer.reading.lines import pictures_of, spans_of
 from text_recognizer.reading.paper import Written, photograph, write_line
@@ -43,7 +40,6 @@ from text_recognizer.training.allocator import keep_memory
 
 BATCH, PEAK_LR = 128, 2.5e-3
 HOLD_OUT = 7                    # every seventh of what could be learned from is kept for development
-PHONE = "phone/handwritten62.zip"
 MARGIN = 14                     # of `photograph`
 JUNK = INVERSE_MAPPING["<B>"]
 DRAWN = [label for label in range(NUM_SPECIAL_TOKENS, len(MAPPING)) if MAPPING[label] != " "]
@@ -54,20 +50,10 @@ Examples = tuple[np.ndarray, np.ndarray]  # uint8 (N, 28, 28), labels into the m
 def emnist_examples(raw: Path) -> tuple[Examples, Examples]:
     """EMNIST's training images: to learn from, and held out."""
     archive = find_emnist(raw)
-    images = np.concatenate(list(archive.images("train")))
+    images = archive.images("train")
     labels = archive.labels("train").astype(np.int64) + NUM_SPECIAL_TOKENS
     held = np.arange(len(labels)) % HOLD_OUT == 0
     return (images[~held], labels[~held]), (images[held], labels[held])
-
-
-def phone_pictures(raw: Path, wanted: "Callable[[int], bool]") -> Iterator[tuple[np.ndarray, int]]:
-    """The phone's photographs whose number is wanted, grey uint8 (H, W), each with its label."""
-    with zipfile.ZipFile(raw / PHONE) as archive:
-        for name in sorted(archive.namelist()):
-            found = re.search(r"(\d+)/(\d+)\.png$", name)
-            if found and wanted(int(found[2])):
-                picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
-                yield np.asarray(picture), INVERSE_MAPPING[chr(int(found[1]))]
 
 
 def phone_examples(raw: Path, wanted: "Callable[[int], bool]") -> Examples:
@@ -75,7 +61,7 @@ def phone_examples(raw: Path, wanted: "Callable[[int], bool]") -> Examples:
     images, labels = [], []
     for grey, label in phone_pictures(raw, wanted):
         try:
-            ink = without_edges(ink_of(grey.astype(np.float32) / 255)[0])
+            ink = without_edges(ink_of(grey.astype(np.float32) / 255))
         except UserError:
             continue  # too faint to be found: nothing to learn from
         images.append((normalise_one(np.where(ink > 0.2, ink, 0)) * 255).round().astype(np.uint8))
@@ -143,7 +129,7 @@ def line_examples(sources: "list[Examples]", count: int, seed: int) -> Examples:
         grey = photograph(written.ink, chance, scale, uneven=chance.random() < 0.5, dark=chance.uniform(0.4, 0.9),
                           noise=chance.uniform(0, 0.09) if chance.random() < 0.6 else 0)
         try:
-            straight = straighten(ink_of(grey.astype(np.float32) / 255)[0])
+            straight = straighten(ink_of(grey.astype(np.float32) / 255))
         except UserError:
             continue  # one thin letter in much noise: no line for anybody
         pieces = pieces_of(straight.ink, LINE_HEIGHT)
@@ -286,7 +272,7 @@ def main() -> None:
     record = {
         "model": {"class": "ResCNN", "args": given},
         "parameters": sum(weight.numel() for weight in model.parameters()), "stored_as": "float16",
-        "sha256": sha256(args.output / "characters.pt"),
+        "sha256": checksum(args.output / "characters.pt"),
         "command": command_of(vars(args) | given),
         "data": {"glyphs": "drawn anew for each round, all 78 characters",
                  **{name: len(labels) for ((_, labels), _), name in zip(sources, ("EMNIST training images", "phone characters"))},

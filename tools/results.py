@@ -95,7 +95,7 @@ def meanings(columns: list[str]) -> list[str]:
     """What the columns say, a sentence each."""
     archive, count = real_archive() or (None, 0)
     sample = "; as these are few, half of each batch are glyphs" if count < SMALL else ""
-    what = f" (here {archive.describe()}, {count:,} images{sample})" if archive else ""
+    what = f" (here {archive.path.name}, {count:,} images{sample})" if archive else ""
     said = {"glyphs": f"*glyphs*: trained on drawn characters (version {GLYPHS_VERSION}), judged on those of writers that "
                       "were not trained on.",
             "transfer": "*glyphs → EMNIST*: the same networks, judged on real handwriting, of which they have seen none.",

@@ -56,7 +56,7 @@ def download(url: str, whole: bool) -> str:
     name = "matlab.zip" if whole else "gzip.zip"
     sources.EMNIST_SOURCES = [Source(f"{url}/{name}", Expected(name, None, "md5:" + hashlib.md5(content).hexdigest()), members)]
     path = fetch_emnist(data_dirname() / "downloaded" / "emnist", show=False)
-    files = sorted(path.rglob("*.gz")) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix in (".gz", ".zip"))
     return sum_of(*(part for file in files for part in (file.name, file.read_bytes())))
 
 

@@ -22,10 +22,10 @@ KIND = "two at once"
 
 def draw_and_count() -> str:
     """Draw glyphs, and leave a mark for each time that they were drawn."""
-    def counted(**kwargs):
+    def counted(*args, **kwargs):
         (Path.cwd() / f"drawn-{os.getpid()}").write_text("")
         time.sleep(0.05)
-        return few_glyphs(**kwargs)
+        return few_glyphs(*args, **kwargs)
 
     glyphs.glyph_dataset = counted
     emnist = EMNIST(source="glyphs")
