@@ -102,7 +102,8 @@ def packed(x: torch.Tensor, stride: int, field: int) -> tuple[torch.Tensor, torc
     """Lines (B, C, H, W) end to end on a strip, cut into pieces (P, C, H, W') of `PIECE` frames, and the frame of the strip
     (B, S) that is each of their frames"""
     count, before = -(-x.shape[3] // stride), (field - stride) // 2
-    inked = torch.from_numpy(x.detach().numpy().any((1, 2)))                  # (B, W)
+    rows = x.detach().flatten(1, 2)                                           # (B, C * H, W)
+    inked = (rows.amax(1) > 0) | (rows.amin(1) < 0)                           # (B, W); NumPy has no bfloat16
     widths = torch.where(inked, torch.arange(1, x.shape[3] + 1), 0).amax(1) if len(x) else x.new_zeros(0, dtype=torch.int64)
     own = ((widths + before - 1) // stride + 1).clamp(0, count) * (widths > 0)   # frames that may see ink
     gap = -(-(field - stride - before) // stride)                             # so that no frame sees two lines

@@ -115,7 +115,8 @@ class KeepLast(Checkpoint):
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         "Ctrl-C and SIGTERM are as they were"
-        for number, handler in self._handlers.items(): signal.signal(number, handler)
+        for number, handler in self._handlers.items():
+            if handler is not None: signal.signal(number, handler)  # None: it is no function of Python's
         self._handlers = {}
 
     on_exception = on_train_end
