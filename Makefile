@@ -34,7 +34,7 @@ coverage: $(READY)  ## which lines of the package the notebooks and pytest run, 
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report || status=1; \
 	exit $$status
 
-test-all: $(READY)  ## pytest with the robustness suite whole, which closes with a table: about 20 minutes
+test-all: $(READY)  ## pytest with the robustness suite whole, which closes with a table: about half an hour
 	$(BIN)/python -m pytest -n 2 --dist loadfile --thorough
 
 test-oldest:  ## the same short tests with the oldest Python and the oldest packages that settings.ini allows

@@ -229,6 +229,14 @@ def test_stop_early(tmp_path, capsys, monkeypatch):
     assert read_checkpoint(best_of(text).parent / "last.state")["epoch"] == 2, "one epoch, and two without improvement"
 
 
+@pytest.mark.parametrize(("rate", "said"), [(1e30, True), (0.001, False)])
+def test_a_loss_that_is_no_number_is_told(rate, said, tmp_path, capsys, monkeypatch):
+    text = inside(*SHORT, "--lr", rate, "--limit_train_batches", 2, "--limit_val_batches", 1, "--limit_test_batches", 1,
+                  cwd=tmp_path, capsys=capsys, monkeypatch=monkeypatch)
+    assert ("validation/loss was never a number" in text) == said
+    assert text.splitlines()[-1].startswith("Best model saved at: ")
+
+
 def test_without_validation_the_latest_is_kept(tmp_path, capsys, monkeypatch):
     text = inside(*SHORT, "--limit_val_batches", 0, "--limit_train_batches", 2, "--limit_test_batches", 1, cwd=tmp_path,
                   capsys=capsys, monkeypatch=monkeypatch)

@@ -157,6 +157,9 @@ def test_only_the_needed_members_are_fetched(server, zips, arrays, tmp_path):
     assert server.sent(FSDL) == 0, "the second source is for when the first fails"
     before = len(server.log)
     assert fetch(tmp_path) == path and len(server.log) == before, "what is there is not fetched again"
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "train.part").touch()  # of a process that was killed at the very end
+    assert fetch(tmp_path) == path and not (tmp_path / ".partial").exists()
 
 
 def repacked(data: bytes) -> bytes:

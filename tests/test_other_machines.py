@@ -5,13 +5,20 @@ import sys
 from argparse import Namespace
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, run_python
 
 from text_recognizer.data import EMNISTLines, loaders
 from text_recognizer.data.base_data_module import BaseDataModule
+from text_recognizer.data.glyphs.draw import draw_glyphs, glyph_dataset
+from text_recognizer.data.lines.photographed import Hands, PhotographedLines, PhotographedWriter
+from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.data.util import BaseDataset, to_image
+from text_recognizer.reading.form import hand_strokes, labels_of
+from text_recognizer.reading.lines import read_line
+from text_recognizer.reading.paper import write_line
 from text_recognizer.training.run_experiment import main
 
 TINY = ["--model_class", "MLP", "--fc1", "16", "--fc2", "8", "--data_source", "glyphs", "--data_fraction", "0.02",
@@ -132,6 +139,21 @@ def test_another_default_device(workers):
         assert sorted(int(label) for _, labels in data.train_dataloader() for label in labels) == list(range(10))
         assert [len(labels) for _, labels in data.val_dataloader()] == [4, 4, 2]
     finally: torch.set_default_device(None)
+
+
+def test_drawing_and_reading_on_another_default_device():
+    """Glyphs, lines in many hands and `read_line` come out as ever."""
+    def made() -> list:
+        hands = Hands.drawn(2, each=1)
+        x, y = PhotographedLines(PhotographedWriter(hands, SentenceGenerator(source="python"), 8), 2, width=224)[0]
+        line = write_line("on", list(draw_glyphs(labels_of("on"), [3, 3]).numpy()), np.random.default_rng(0)).ink
+        return [x, y, *glyph_dataset(2, 1, show=False), read_line(np.pad(line, 12)).text, str(hand_strokes("ab"))]
+
+    expected = made()
+    torch.set_default_device("meta")
+    try: found = made()
+    finally: torch.set_default_device(None)
+    assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(found, expected, strict=True))
 
 
 def test_little_shared_memory(tmp_path, monkeypatch, capsys):

@@ -653,6 +653,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                               'text_recognizer/data/util.py'),
                                            'text_recognizer.data.util.gathers': ( 'library/data/util.html#gathers',
                                                                                   'text_recognizer/data/util.py'),
+                                           'text_recognizer.data.util.on_cpu': ( 'library/data/util.html#on_cpu',
+                                                                                 'text_recognizer/data/util.py'),
                                            'text_recognizer.data.util.split_dataset': ( 'library/data/util.html#split_dataset',
                                                                                         'text_recognizer/data/util.py'),
                                            'text_recognizer.data.util.splitmix64': ( 'library/data/util.html#splitmix64',

@@ -74,6 +74,16 @@ def some_of(all_of_them: dict, dice, number: int) -> dict:
     return {name: all_of_them[name] for name in dice.sample(sorted(all_of_them), min(number, len(all_of_them)))}
 
 
+def test_a_web_page_for_sentences(tally, tmp_path):
+    """A page where the sentences were, as a portal leaves it: they are made again."""
+    whole, _, _ = run_child(tmp_path, prepare, "glyphs")
+    [sentences] = tmp_path.glob("data/processed/sentences-*.txt")
+    with tally.case("a web page for sentences"):
+        sentences.write_bytes(PAGE)
+        for lines in tmp_path.glob("data/processed/emnist_lines*"): lines.unlink()
+        assert run_child(tmp_path, prepare, "glyphs")[0] == whole, "it serves something else"
+
+
 @pytest.mark.parametrize("source", ["glyphs", "archive"])
 def test_every_cached_file(source, tally, tmp_path):
     """Each file of the cache harmed in each way: the next run serves what it always did."""
@@ -264,6 +274,9 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+SAYS = {"images of 27x28": "it declares (420, 27, 28)", "four billion images declared": "it declares (4294967295, 28, 28)"}
+
+
 def test_archives_that_are_none(tally, tmp_path):
     """Wrong shapes, ranges, types and lies: refused in one sentence that names the file, before anything is written."""
     for number, (what, (name, content)) in enumerate(archives_that_are_none().items()):
@@ -272,7 +285,7 @@ def test_archives_that_are_none(tally, tmp_path):
         (folder / name).write_bytes(content)
         with tally.case(what):
             said = run_child(folder, refuse, str(folder / name), memory=4 << 30)[0]
-            assert str(folder) in said and "\n" not in said, said
+            assert str(folder) in said and "\n" not in said and SAYS.get(what, "") in said, said
 
 
 def test_harmed_archives(tally, tmp_path):

@@ -20,6 +20,7 @@ from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.sentence_generator import SentenceGenerator
 from text_recognizer.errors import UserError
 from text_recognizer.metadata import paths
+from text_recognizer.reading.lines import read_line
 
 KIND = "odd file systems"
 codecs.lookup("cp437")  # zipfile's, likewise
@@ -112,6 +113,12 @@ def of_images(path: str) -> str:
     except UserError as error: return str(error)
 
 
+def of_picture(path: str) -> str:
+    """What is said of a picture there."""
+    try: return read_line(path).text
+    except UserError as error: return str(error)
+
+
 def of_raw(path: str, text: str) -> str:
     """What is said of a folder named by TEXT_RECOGNIZER_RAW, of its images or of its text."""
     os.environ["TEXT_RECOGNIZER_RAW"] = path
@@ -134,7 +141,7 @@ needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
 
 @needs_root
 def test_what_may_not_be_read(tally, open_folder):
-    """An archive, a folder, a corpus, a text: the sentence says that they may not be read, and not that they are damaged."""
+    """Archives, folders, a corpus, a text, a picture: the sentence says that they may not be read, not that they are damaged."""
     for name, content in {"gzip.zip": gzip_zip(), "matlab.zip": matlab_zip(), "words.txt": b"some words"}.items():
         (open_folder / name).write_bytes(content)
         (open_folder / name).chmod(0o600)
@@ -149,11 +156,14 @@ def test_what_may_not_be_read(tally, open_folder):
              "an archive in a folder": ("of_images", str(open_folder / "secret" / "gzip.zip")),
              "the folder of TEXT_RECOGNIZER_RAW": ("of_raw", str(open_folder / "secret"), ""),
              "a corpus": ("of_raw", str(open_folder), "brown"),
-             "a text": ("of_raw", str(open_folder), str(open_folder / "words.txt"))}
+             "a text": ("of_raw", str(open_folder), str(open_folder / "words.txt")),
+             "a picture": ("of_picture", str(open_folder / "words.txt")),
+             "a picture in a folder": ("of_picture", str(open_folder / "secret" / "line.png"))}
     for what, (work, *args) in cases.items():
         with tally.case(what):
             said = run_child(open_folder, as_nobody, work, *args)[0]
-            assert ("ermission denied" in said or "may not be read" in said) and "damaged" not in said and "\n" not in said, said
+            assert ("ermission denied" in said or "may not be read" in said) and "\n" not in said, said
+            assert "damaged" not in said and "send it again" not in said, said
 
 
 @needs_root

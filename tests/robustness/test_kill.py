@@ -37,6 +37,7 @@ from text_recognizer.data.download.sources import Expected, Source, fetch_emnist
 from text_recognizer.data.emnist import EMNIST
 from text_recognizer.data.emnist_lines import EMNISTLines
 from text_recognizer.data.glyphs import draw as glyphs
+from text_recognizer.files import locked, replacing
 from text_recognizer.metadata.paths import data_dirname
 from text_recognizer.progress import Bar, progress
 from text_recognizer.training.run_experiment import main
@@ -141,6 +142,24 @@ def served(whole: bool) -> Iterator[str]:
 @pytest.mark.parametrize("whole", [False, True], ids=["members", "whole"])
 def test_downloading(whole, tally, tmp_path):
     with served(whole) as url: kill_often(tally, tmp_path, tally.many(1, 20), (), download, url, whole)
+
+
+def begin(path: Path) -> None:
+    """Have written half of a file, for longer than anybody waits."""
+    with locked(path), replacing(path) as part:
+        part.write_bytes(b"half")
+        path.with_name("begun").touch()
+        time.sleep(600)
+
+
+def test_what_it_had_begun(tally, tmp_path):
+    """The next process that locks the same file removes what a killed one has left of it, and nothing else."""
+    path = tmp_path / "data" / "whole.h5"
+    with tally.case("half a file"):
+        with contextlib.suppress(Ended): run_child(tmp_path, begin, path, kill_after=0.5)
+        assert path.with_name("begun").exists() and len(leftovers(path.parent)) == 1
+        with locked(path.with_name("other.h5")): assert len(leftovers(path.parent)) == 1
+        with locked(path): assert not leftovers(path.parent)
 
 
 def test_processing(tally, tmp_path):

@@ -23,7 +23,7 @@ KIND = "long and large"
 MB = 1 << 20
 SLOPE = 24 * MB          # the second half of a long run may hold so much more than the first
 LINES_GB = 0.35          # 100,000 lines of 32: recipes, no pictures
-EMNIST_GB = {"gzip.zip": 1.03, "matlab.zip": 1.5}  # all of EMNIST, processed from either archive
+EMNIST_GB = {"gzip.zip": 0.5, "matlab.zip": 1.05}  # all of EMNIST from either archive, beside 0.45 to import (CUDA's torch: 0.8)
 if not Path("/proc/self/statm").exists(): pytest.skip("memory is read from /proc", allow_module_level=True)
 
 
@@ -148,18 +148,19 @@ def full_size(name: str) -> bytes:
 
 
 def process_all(archive: str) -> "tuple[list[int], int]":
-    """Sizes of the parts, and the most memory that the process took."""
+    """Sizes of the parts, and the most memory that it took beside what the process had."""
+    before = peak()
     emnist = EMNIST(source=archive)
     emnist.prepare_data()
     emnist.setup()
-    return [len(emnist.data_train), len(emnist.data_val), len(emnist.data_test)], peak()
+    return [len(emnist.data_train), len(emnist.data_val), len(emnist.data_test)], peak() - before
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", EMNIST_GB)
 def test_all_of_emnist(name, tally, tmp_path):
-    """814,255 images: read, sampled, turned, written and read back; the peak is the whole process's."""
+    """814,255 images: read, sampled, turned, written and read back."""
     (tmp_path / name).write_bytes(full_size(name))
     with tally.case(f"814,255 images in {name}"):
         sizes, most = alone(tmp_path, "process_all", str(tmp_path / name))
-        assert sum(sizes) > 300_000 and most < EMNIST_GB[name] * 2**30, f"{sizes}, {most / 2**30:.2f} GB"
+        assert sum(sizes) > 300_000 and most < EMNIST_GB[name] * 1e9, f"{sizes}, {most / 1e9:.2f} GB"

@@ -77,7 +77,7 @@ def read_split(files: dict[str, Path], split: str, fraction: float) -> list[Base
     names = [f"{split}-{part}-ubyte" for part in ("images-idx3", "labels-idx1")]
     images, labels = (read_mnist(files[name], name) for name in names)
     full = BaseDataset(images, labels.long(), transform=to_image)
-    whole = full.view(torch.arange(len(full)))
+    whole = full.view(torch.arange(len(full), device="cpu"))
     parts = split_dataset(full, TRAIN_SIZE / len(full), SEED) if split == "train" else [whole]
     return [part.view(stratified_indices(full.targets[part.indices], fraction, SEED)) for part in parts]
 

@@ -66,7 +66,7 @@ def processed_path(key: str) -> Path:
 # %% ../../nbs/library/data/processed.ipynb #f63fb469
 def mapped(dataset: h5py.Dataset) -> torch.Tensor:
     "A contiguous dataset as a tensor whose memory is the file's"
-    if not dataset.size: return torch.zeros(dataset.shape, dtype=torch.uint8)
+    if not dataset.size: return torch.zeros(dataset.shape, dtype=torch.uint8, device="cpu")
     # Mode "c": what someone writes to the tensor stays in their process and never reaches the file.
     array = np.memmap(dataset.file.filename, np.uint8, mode="c", offset=dataset.id.get_offset(), shape=dataset.shape)
     return torch.from_numpy(array)
@@ -96,6 +96,7 @@ def read_chosen(source: ImageSource, chosen: Chosen) -> Iterator[tuple[str, np.n
         for part, indices in parts.items():
             yield part, targets[indices], images[start : start + len(indices)]
             start += len(indices)
+        del images  # before those of the next split are taken
 
 # %% ../../nbs/library/data/processed.ipynb #dc686f16
 def write_processed(path: Path, source: ImageSource, chosen: Chosen) -> Processed:
@@ -112,6 +113,7 @@ def write_processed(path: Path, source: ImageSource, chosen: Chosen) -> Processe
                 file.create_dataset(f"y_{part}", data=labels)
                 file.create_dataset(f"x_{part}", data=images)
                 bar.update(len(labels))
+                del images  # whoever takes them keeps none, either
         seal(temporary)
     if found := read_processed(path): return found
     raise UserError(f"{path}: was written but cannot be read back; is the disk full, or failing?")

@@ -15,7 +15,7 @@ LEVELS = 1 << 16  # a probability is a whole number of 65,536ths
 
 def keep_mask(x: Tensor, dropped: int) -> Tensor:
     "True, at random, for all but `dropped` of 65,536 elements; shaped, and laid out in memory, like `x`"
-    bits = torch.randint(-1 << 63, (1 << 63) - 1, (-(-x.numel() // 4),))  # 64 at a time: four elements
+    bits = torch.randint(-1 << 63, (1 << 63) - 1, (-(-x.numel() // 4),), device=x.device)  # 64 at a time: four elements
     flat = bits.view(torch.int16)[: x.numel()] >= dropped - LEVELS // 2
     return flat.as_strided(x.shape, torch.empty_like(x).stride())
 

@@ -104,7 +104,8 @@ def packed(x: torch.Tensor, stride: int, field: int) -> tuple[torch.Tensor, torc
     count, before = -(-x.shape[3] // stride), (field - stride) // 2
     rows = x.detach().flatten(1, 2)                                           # (B, C * H, W)
     inked = (rows.amax(1) > 0) | (rows.amin(1) < 0)                           # (B, W); NumPy has no bfloat16
-    widths = torch.where(inked, torch.arange(1, x.shape[3] + 1), 0).amax(1) if len(x) else x.new_zeros(0, dtype=torch.int64)
+    columns = torch.arange(x.shape[3], device=x.device)
+    widths = torch.where(inked, columns + 1, 0).amax(1) if len(x) else x.new_zeros(0, dtype=torch.int64)
     own = ((widths + before - 1) // stride + 1).clamp(0, count) * (widths > 0)   # frames that may see ink
     gap = -(-(field - stride - before) // stride)                             # so that no frame sees two lines
     first = (own + gap).cumsum(0) - own - gap
@@ -114,7 +115,7 @@ def packed(x: torch.Tensor, stride: int, field: int) -> tuple[torch.Tensor, torc
     for line, width, at in zip(x, widths.tolist(), (first * stride + before).tolist()):
         strip[..., at : at + width] = line[..., :width]
     pieces = strip.unfold(2, (PIECE - 1) * stride + field, PIECE * stride).permute(2, 0, 1, 3)
-    places = torch.arange(count)
+    places = columns[:count]
     return pieces, torch.where(places < own[:, None], first[:, None] + places, blank)
 
 # %% ../../nbs/library/models/line_cnn.ipynb #b25fa116

@@ -80,10 +80,12 @@ _DRAWN = np.array([label for label in range(NUM_SPECIAL_TOKENS, len(MAPPING)) if
 
 def probabilities(images: torch.Tensor, model: torch.nn.Module, batch: int = 256) -> torch.Tensor:
     "float32 (N, 83): what the network gives each entry of the mapping, for images (N, 28, 28) or (N, 1, 28, 28)"
-    images = images.reshape(-1, 1, SIDE, SIDE).float()
-    device = next(model.parameters()).device
+    count, device = len(images), next(model.parameters()).device
+    # A CPU compiles a network anew, and keeps it, for each number of images: so there are few numbers, 1, 2, 4, …, 32, 64, 96, …
+    blank = -count % min(32, 1 << max(count - 1, 0).bit_length())
+    images = F.pad(images.reshape(-1, 1, SIDE, SIDE).float(), (0, 0, 0, 0, 0, 0, 0, blank))
     with evaluating(model):
-        return torch.cat([model(part.to(device)).float().softmax(1).cpu() for part in images.split(batch)])
+        return torch.cat([model(part.to(device)).float().softmax(1).cpu() for part in images.split(batch)])[:count]
 
 
 def best_guesses(chances: np.ndarray, k: int = 3) -> list[list[tuple[str, float]]]:

@@ -17,6 +17,7 @@ import torch
 from ..data.glyphs.draw import chances, choose, hands, keys_of, normals, times_before
 from ..data.glyphs.draw import lean, loosen, skeleton_table, stray
 from ..data.glyphs.strokes import Strokes
+from ..data.util import on_cpu
 from ..errors import UserError, check_choice, check_integer, check_number, check_text
 from ..metadata.emnist import INVERSE_MAPPING, NUM_SPECIAL_TOKENS
 from .characters import best_guesses, normalise_one, probabilities
@@ -67,6 +68,7 @@ def written_paths(labels: torch.Tensor, writers: np.ndarray, seed: int) -> tuple
     return (points * UNIT + torch.tensor(MIDDLE)).numpy(), strokes.numpy()
 
 
+@on_cpu
 def labels_of(text: str) -> torch.Tensor:
     "The labels (N,) of the characters of `text` but for spaces, or a `UserError` that names one without"
     if foreign := [c for c in text if INVERSE_MAPPING.get(c, 0) < NUM_SPECIAL_TOKENS]:
@@ -74,6 +76,7 @@ def labels_of(text: str) -> torch.Tensor:
     return torch.tensor([INVERSE_MAPPING[c] for c in text if c != " "], dtype=torch.int64)
 
 
+@on_cpu
 def hand_strokes(text: str, writer: int = 0, seed: int = 0) -> list[Strokes]:
     "For each character of `text` its strokes, [(points, 2)] in units of a box, as that writer writes it; a space has none"
     labels = labels_of(text)
@@ -224,7 +227,7 @@ class Form:
     @property
     def images(self) -> torch.Tensor:
         "The filled boxes as the network gets them, float32 (N, 1, 28, 28)"
-        return torch.stack([torch.zeros(28, 28), *(one.image for one in self.seen.values())])[1:, None]
+        return torch.stack([torch.zeros(28, 28, device="cpu"), *(one.image for one in self.seen.values())])[1:, None]
 
     def write(self, strokes: Strokes, box: int | None = None) -> "Form":
         "Write strokes [(points, 2)], in units of a box, into `box`, by default the one behind what is written"

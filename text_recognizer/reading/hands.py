@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..data.glyphs.draw import draw_glyphs
+from ..data.util import on_cpu
 from ..errors import UserError
 from ..metadata.emnist import CHARACTERS, INVERSE_MAPPING
 from ..metadata.paths import raw_dirname
@@ -30,9 +31,10 @@ from ..scoreboard import real_test_images as people
 
 # %% ../../nbs/library/reading/hands.ipynb #9c63734c
 World = tuple[torch.Tensor, torch.Tensor]  # images (N, 1, 28, 28) in [0, 1], labels (N,)
-LABELS = torch.tensor([INVERSE_MAPPING[character] for character in CHARACTERS])  # (62,): of 0-9, A-Z, a-z
+LABELS = torch.tensor([INVERSE_MAPPING[character] for character in CHARACTERS], device="cpu")  # (62,): of 0-9, A-Z, a-z
 
 
+@on_cpu
 def drawn(count: int, first_writer: int = 0) -> World:
     "Each of 62 characters, drawn by each of `count` writers"
     writers = torch.arange(first_writer, first_writer + count).repeat_interleave(len(LABELS))
@@ -46,6 +48,7 @@ def on_form(writers: Iterable[int]) -> World:
     return torch.stack(images)[:, None], LABELS.repeat(len(images) // len(LABELS))
 
 
+@on_cpu
 def leaning(count: int, first_writer: int = 0) -> World:
     "Drawn characters that lean far over, with a thin pen: a strange hand, for where there is no real one"
     images, labels = drawn(count, first_writer)
@@ -67,6 +70,7 @@ def phone_pictures(raw: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[n
                 yield np.asarray(picture), INVERSE_MAPPING[chr(int(found[1]))]
 
 
+@on_cpu
 def from_paper(grey: np.ndarray) -> torch.Tensor:
     "A photographed character, uint8 (H, W), as EMNIST would have it, (28, 28); blank where no ink is found"
     try: found = without_edges(ink_of(grey.astype(np.float32) / 255))
@@ -74,6 +78,7 @@ def from_paper(grey: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(normalise_one(np.where(found > 0.2, found, 0)))
 
 
+@on_cpu
 def phone(odd: bool) -> World | None:
     "The photographed characters with an odd number, or with an even one, where they are at hand"
     raw = raw_dirname()

@@ -98,10 +98,10 @@ HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")  # how many phones k
 
 def from_file(path: Path) -> np.ndarray:
     "float32 (H, W) of the picture in a file, or a `UserError`"
-    if not path.is_file():
-        raise UserError(f"{path}: expected a picture, found {'no file' if path.exists() else 'nothing'} there")
     from PIL import Image, UnidentifiedImageError
     try:
+        if not path.is_file():
+            raise UserError(f"{path}: expected a picture, found {'no file' if path.exists() else 'nothing'} there")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower than its error
             with Image.open(path, formats=FORMATS) as picture:
@@ -115,6 +115,7 @@ def from_file(path: Path) -> np.ndarray:
         raise UserError(f"{path}: expected a picture ({', '.join(FORMATS)}), found {found}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: expected a picture of at most {MAX_PIXELS:,} pixels, it declares far more") from error
+    except PermissionError as error: raise UserError(f"{path} cannot be read ({error.strerror})") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error, MemoryError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: the picture cannot be read to its end ({reason}); save or send it again") from error

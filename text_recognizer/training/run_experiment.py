@@ -143,6 +143,9 @@ def _run(args: argparse.Namespace, checkpoint: dict[str, Any] | None = None) -> 
             say(f"On the batches that it was trained on: accuracy {found['validation/acc']:.3f}, "
                 f"loss {found['validation/loss']:.3f}")
     finally: finish(trainer.loggers)
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)  # inf where Lightning found NaN
+    if score is not None and not score.isfinite():
+        say("validation/loss was never a number, so these weights read nothing: try a smaller --lr, or --precision 32-true")
     if best: say(f"Best model saved at: {best}")
 
 # %% ../../nbs/library/training/run_experiment.ipynb #84a779af

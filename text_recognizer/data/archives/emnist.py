@@ -156,7 +156,7 @@ class MatArchive(EmnistArchive):
         "NIST's labels 0..61 of a split ('train' or 'test'), uint8 (N,)"
         return self.arrays[check_choice("split", split, SPLITS)][1]
 
-    def take(self, split: str, indices: np.ndarray, block: int = 1 << 16) -> np.ndarray:
+    def take(self, split: str, indices: np.ndarray, block: int = 1 << 14) -> np.ndarray:
         "The images of a split that `indices` (n,) name, in their order: upright, uint8 (n, 28, 28)"
         columns, taken = self.arrays[check_choice("split", split, SPLITS)][0].T, np.empty((len(indices), 28, 28), np.uint8)
         for start in range(0, len(indices), block):

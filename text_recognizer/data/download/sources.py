@@ -81,16 +81,17 @@ def attempt_all(name: str, attempts: list[Attempt], folder: Path, hint: str) -> 
             except OSError as error:
                 raise UserError(f"{name} could not be stored in {folder} ({error.strerror or error}); "
                                 "set TEXT_RECOGNIZER_DATA to a folder with room that can be written to") from error
-            else: return shutil.rmtree(folder / ".partial", ignore_errors=True)
+            else: return
     raise DownloadError(f"{name} could not be downloaded ({'; '.join(problems)}); {hint}")
 
 # %% ../../../nbs/library/data/download/sources.ipynb #9b7fc64f
 def obtain(name: str, there: Callable[[], bool], attempts: list[Attempt], folder: Path, hint: str) -> Path:
     "`folder`, once all is `there`: else what the attempts bring, one process at a time; `DownloadError` at once when offline"
-    if there(): return folder
-    if offline(): raise DownloadError(f"{name} is not downloaded while TEXT_RECOGNIZER_OFFLINE is set; unset it, or {hint}")
-    with locked(folder / name.lower()):
-        if not there(): attempt_all(name, attempts, folder, f"try again later (what has arrived is kept), or {hint}")
+    if not there():
+        if offline(): raise DownloadError(f"{name} is not downloaded while TEXT_RECOGNIZER_OFFLINE is set; unset it, or {hint}")
+        with locked(folder / name.lower()):
+            if not there(): attempt_all(name, attempts, folder, f"try again later (what has arrived is kept), or {hint}")
+    shutil.rmtree(folder / ".partial", ignore_errors=True)  # also of a process that was killed when all was there
     return folder
 
 # %% ../../../nbs/library/data/download/sources.ipynb #005bf385

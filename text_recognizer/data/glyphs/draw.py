@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from .skeletons import skeletons
 from .strokes import sample
-from ..util import splitmix64
+from ..util import on_cpu, splitmix64
 from ...errors import UserError, check_integer
 from ...metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS
 from ...progress import progress
@@ -208,6 +208,7 @@ def check_numbers(name: str, numbers: torch.Tensor | Sequence[int], low: int, hi
     return given.long()
 
 # %% ../../../nbs/library/data/glyphs/draw.ipynb #317b5b5c
+@on_cpu
 def draw_glyphs(labels: torch.Tensor | Sequence[int], writers: torch.Tensor | Sequence[int], seed: int = 0,
                 show: bool = False, chunk: int = 256) -> torch.Tensor:
     "uint8 (N, 28, 28): each of the labels (N,) into the mapping, as the writer (N,) of that number draws it"
@@ -230,6 +231,7 @@ def draw_glyphs(labels: torch.Tensor | Sequence[int], writers: torch.Tensor | Se
     return images
 
 # %% ../../../nbs/library/data/glyphs/draw.ipynb #b7ee2371
+@on_cpu
 def glyph_dataset(train_per_class: int = 1000, test_per_class: int = 150, seed: int = 42,
                   show: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     "x_train, y_train, x_test, y_test: uint8 (N, 28, 28) and int64 (N,), shuffled; no writer is in both parts"

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from ..glyphs.draw import draw_glyphs
 from .composer import fractions
 from ..sentence_generator import SentenceGenerator
+from ..util import on_cpu
 from ...errors import UserError, check_integer
 from ...metadata.emnist import CHARACTERS, INVERSE_MAPPING, MAPPING, NUM_SPECIAL_TOKENS, PUNCTUATION
 
@@ -46,6 +47,7 @@ class Hands:
     def __len__(self) -> int: return len(self.count)
 
     @classmethod
+    @on_cpu
     def drawn(cls, writers: int, first: int = 0, each: int = 2, seed: int = 0, show: bool = False) -> "Hands":
         "All characters, `each` so many times, by writers that are drawn: the numbers from `first` on"
         labels = torch.tensor([INVERSE_MAPPING[character] for character in [*CHARACTERS, *PUNCTUATION]]).repeat(each)
@@ -250,6 +252,7 @@ def developed(x: Tensor, chance: dict[str, np.ndarray], strength: float = 1.0) -
 _GRAIN: dict[str, Tensor] = {}
 
 
+@on_cpu
 def grain(device: torch.device | str) -> Tensor:
     "Grain of a camera (28, 20000): neighbours are a little alike, the deviation is 1; always the same"
     if str(device) not in _GRAIN:
