@@ -92,12 +92,12 @@ def pixels_of(picture: Any) -> np.ndarray:
     if step > 1: picture = picture.reduce(step)
     return (np.asarray(ImageOps.exif_transpose(picture)) / np.float32(white)).clip(0, 1)
 
-# %% ../../nbs/library/reading/images.ipynb #ca7f858f
+# %% ../../nbs/library/reading/images.ipynb #ca7f858e
 _HEIC = "a HEIC photograph; export it as JPEG"  # how many phones keep their photographs; Pillow cannot read it
 OTHER_KINDS = {b"ftypheic": _HEIC, b"ftypheix": _HEIC, b"ftypmif1": _HEIC, b"ftyphevc": _HEIC,
                b"ftypavif": "an AVIF picture; export it as JPEG", b"%PDF": "a PDF; save its page as PNG or JPEG"}
 
-
+# %% ../../nbs/library/reading/images.ipynb #ca7f858f
 def from_file(path: Path) -> np.ndarray:
     "float32 (H, W) of the picture in a file, or a `UserError`"
     from PIL import Image, UnidentifiedImageError
